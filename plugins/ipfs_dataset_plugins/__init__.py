@@ -1,1 +1,1 @@
-"""The plugins of every installation; they use only what `ipfs_dataset_core` exports to all."""
+"""The built-in plugins, which use only public names of `ipfs_dataset_core`."""

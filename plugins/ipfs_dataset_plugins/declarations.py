@@ -10,10 +10,10 @@ from ipfs_dataset_core import ExporterPlugin, ReaderPlugin, TransportPlugin, hoo
 
 
 class _Plugin:
-    """A plugin, as an entry point names it: an object with the three hooks.
+    """A plugin in the form that entry points refer to: an object with the three hooks.
 
     Args:
-        declared: What it declares.
+        declared: Its declarations.
     """
 
     def __init__(self, *declared: TransportPlugin | ReaderPlugin | ExporterPlugin) -> None:
@@ -113,7 +113,7 @@ ZIP = _Plugin(
         summary="a ZIP archive: its files",
         factory="ipfs_dataset_plugins.zip.reader:ZipReader",
         suffixes=(".zip",),
-        # The latter two begin archives that were to be split and fitted into one file.
+        # The latter two occur at the start of split archives that fit into one file.
         magic=((0, b"PK\3\4"), (0, b"PK\5\6"), (0, b"PK\7\x08PK\3\4"), (0, b"PK00PK\3\4")),
         in_folders=True,
     )

@@ -45,7 +45,7 @@ class PlainReader(Reader):
 
 
 class PlainStreamReader(Reader):
-    """Reads a file as one sample ``(name, file object)``; the data are fetched while the user reads them."""
+    """Reads a file as one sample ``(name, file object)``; the data is fetched while the user reads it."""
 
     cheap_index = True
 

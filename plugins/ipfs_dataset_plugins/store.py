@@ -62,14 +62,14 @@ def open_store(address: str, options: Options) -> Transport:
 
 
 class FolderStore(Transport):
-    """Blocks in a folder, made at the first write.
+    """Blocks in a folder, which is created by the first write.
 
     Args:
         path: The folder.
-        block_bytes: The longest block that is read.
+        block_bytes: Maximum size of a block that is read.
 
     Raises:
-        AddressError: It is, or lies in, a cache or the repository of a node.
+        AddressError: It is a cache or the repository of a node, or is in one.
     """
 
     concurrency = 2
@@ -107,7 +107,7 @@ class FolderStore(Transport):
         )
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
-        """Checks that the whole DAG is here, and records its root in ``pins/``, in a file with the name."""
+        """Checks that the whole DAG is stored, and records its root in ``pins/``, in a file with the name."""
         missing = next(self._missing(cid), None)
         if missing is not None:
             raise ObjectNotFoundError(f"{self.name}: cannot pin {cid}, it lacks block {missing}")
@@ -119,7 +119,7 @@ class FolderStore(Transport):
             ) from error
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
-        """Checks that the blocks are here, and records them in ``pins/``."""
+        """Checks that the blocks are stored, and records them in ``pins/``."""
         for cid in cids:
             if not self._files.has(cid):
                 raise ObjectNotFoundError(f"{self.name}: cannot pin block {cid}, it is not here")
@@ -162,7 +162,7 @@ class FolderStore(Transport):
     def _remedy(self, error: OSError) -> str:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return (
-                f". Blocks are written to {str(self._path)!r}: give a folder in which you may write"
+                f". Blocks are written to {str(self._path)!r}: give a folder in which you can write"
             )
         return _remedy_of_full_disk(error)
 
@@ -172,10 +172,10 @@ class FolderStore(Transport):
             return lacks
         if self._path.is_dir():
             return (
-                f"{lacks}, nor any other, for the folder is no store: what IPFSDatasetExporter makes has "
-                f"a folder {self._files.folder.name!r} in it"
+                f"{lacks}, or any other block, because the folder is not a store: stores written by "
+                f"IPFSDatasetExporter contain a folder {self._files.folder.name!r}"
             )
-        return f"{lacks}, for there is no such folder. A URL starts with http:// or https://"
+        return f"{lacks}, because there is no such folder. A URL starts with http:// or https://"
 
     def _missing(self, root: CID) -> Iterator[CID]:
         waiting, seen = [root], {root.multihash}
@@ -199,7 +199,7 @@ class CarStore(Transport):
         path: The file, CAR v1 or v2.
 
     Raises:
-        FormatError: It is no CAR.
+        FormatError: It is not a CAR.
         TransportTimeoutError: The deadline of the read passed while its blocks were looked up.
     """
 
@@ -213,7 +213,7 @@ class CarStore(Transport):
             self._file = _open_regular(path)
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
-        # Datasets are seldom closed, and Python warns of files that are collected while they are open.
+        # Datasets are seldom closed, and Python warns about open files that are garbage-collected.
         weakref.finalize(self, self._file.close)
         try:
             self._index = index_car(self._file, check=self._check_deadline)
@@ -221,7 +221,7 @@ class CarStore(Transport):
             self._file.close()
             reason = str(error).rstrip(".")
             raise FormatError(
-                f"{str(path)!r} is no usable CAR file: {reason}. Was it cut off while it was written or "
+                f"{str(path)!r} is not a usable CAR file: {reason}. Was it cut off while it was written or "
                 "copied? Get it again, or publish it again with overwrite=True"
             ) from error
         except BaseException:
@@ -246,8 +246,8 @@ class CarStore(Transport):
     def _check_deadline(self) -> None:
         if time_left() <= 0:
             raise TransportTimeoutError(
-                f"{self.name}: its blocks were not all found before the deadline. Give deadline= more "
-                "seconds, or put the blocks into a store"
+                f"{self.name}: not all of its blocks were found before the deadline. Give a longer "
+                "deadline=, or put the blocks into a store"
             )
 
 
@@ -255,11 +255,11 @@ class CarWriter(Transport):
     """A `.car` file being written: blocks first, then the root by pinning it, which completes the file.
 
     Args:
-        path: The file, which does not exist yet.
-        overwrite: Whether it may exist; it then stays as it is until the new one is complete.
+        path: The file, which must not exist yet.
+        overwrite: Whether it may exist; the old file is then kept until the new one is complete.
     """
 
-    # One batch of blocks after the other: equal datasets make equal files.
+    # One batch of blocks after the other, so that equal datasets give equal files.
     concurrency = 1
     writable = True
     keeps_blocks = False
@@ -273,12 +273,14 @@ class CarWriter(Transport):
         self._file: BinaryIO | None = None
         self._written: set[bytes] = set()
         self._linked: set[bytes] = set()
-        # The root is known last, but its CID is in the header: space is reserved for it.
+        # The root is known last, but its CID is in the header, in which space is reserved for it.
         self._placeholder = car_header([make_cid(b"", RAW)])
 
     def get_block(self, cid: CID) -> bytes:
         if self._file is None and not self._path.exists():
-            raise ObjectNotFoundError(f"{self.name}: has no block {cid}, for there is no such file")
+            raise ObjectNotFoundError(
+                f"{self.name}: has no block {cid}, because the file does not exist"
+            )
         raise ObjectNotFoundError(
             f"{self.name}: is being written, block {cid} cannot be read from it yet"
         )
@@ -329,7 +331,7 @@ class CarWriter(Transport):
             raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
 
     def close(self) -> None:
-        """Removes what was not completed."""
+        """Removes a file that was not completed."""
         if self._file is None:
             return
         with suppress(OSError):
@@ -355,7 +357,7 @@ class CarWriter(Transport):
             )
 
     def _remove_abandoned(self) -> None:
-        """Removes the parts of writers of this file that were killed; a living writer holds a lock."""
+        """Removes temporary files of killed writers of this file; a running writer holds a lock."""
         part = re.compile(rf"{re.escape(self._path.name)}\.[0-9a-f]{{16}}\.part")
         for path in self._path.parent.iterdir():
             if part.fullmatch(path.name):
@@ -364,7 +366,7 @@ class CarWriter(Transport):
                     descriptor = os.open(path, os.O_RDWR | flags)
                     try:
                         status = os.fstat(descriptor)
-                        # A file that has just been made may not be locked yet.
+                        # A file that was just created may not be locked yet.
                         old = time.time() - status.st_mtime > _SECONDS_TO_LOCK
                         if stat.S_ISREG(status.st_mode) and old and _lock(descriptor):
                             path.unlink()
@@ -383,18 +385,18 @@ def _remedy_of_full_disk(error: OSError) -> str:
 
 
 def _lock(descriptor: int) -> bool:
-    """Locks a file until it is closed; returns False where it cannot be locked."""
-    if sys.platform == "win32":  # there, what a killed writer left stays
+    """Locks a file until it is closed; returns False if it cannot be locked."""
+    if sys.platform == "win32":  # there, files of killed writers are not removed
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody else has, or this file system has no locks
+    except OSError:  # locked by another process, or the file system has no locks
         return False
     return True
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Opens a file to read, without waiting for a FIFO or device in its place."""
+    """Opens a file for reading, without blocking on a FIFO or device in its place."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,9 +1,9 @@
 """Checks files of ``torch.save`` before ``torch.load`` reads them, so that memory stays bounded.
 
-The usual file is a ZIP whose records are stored one behind the other, not compressed. ``torch.load`` reads
-others as well: records that are deflated, that several names share, or that claim to be larger than they are.
-From a megabyte it then makes gigabytes, without a limit. The older form is five pickles with the storages
-behind them. `torch_pickles` checks the pickles.
+The usual file is a ZIP whose records are stored one after the other, not compressed. ``torch.load`` also
+reads others: records that are compressed, that share data, or that claim to be larger than they are. It then
+makes gigabytes from a megabyte, without a limit. The older form consists of five pickles followed by the
+storages. The pickles are checked by `torch_pickles`.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ def check_torch_file(data: bytes, what: str, limits: Limits, *, allow_pickle: bo
 
     Args:
         data: The file.
-        what: What errors call it.
-        limits: How much larger than the file its values may be.
-        allow_pickle: Whether pickles may run any code; then they are not checked.
+        what: Name of the file in messages.
+        limits: Limits the size of the values in proportion to the file.
+        allow_pickle: Whether pickles may run any code; if so, they are not checked.
 
     Raises:
-        FormatError: It is not as ``torch.save`` writes tensors and plain values.
+        FormatError: It is not a file of tensors and plain values as written by ``torch.save``.
         LimitError: Its values are much larger than the file.
     """
     try:
         _check(data, what, limits, allow_pickle=allow_pickle)
     except NotPlainError as error:
         raise FormatError(
-            f"{what} is not made of tensors and plain values alone: {error}. Reading it would run the "
-            "pickle, and with it any code that the author of the dataset wrote into it; if you trust that "
-            "author, pass allow_pickle=True"
+            f"{what} does not only consist of tensors and plain values: {error}. Reading it would "
+            "run the pickle, and thereby any code that the author of the dataset put into it; if "
+            "you trust that author, pass allow_pickle=True"
         ) from error
     except (struct.error, ValueError, OverflowError) as error:
-        raise FormatError(f"{what} is not as torch.save writes it: {error}") from error
+        raise FormatError(f"{what} is not in the form written by torch.save: {error}") from error
 
 
 def _check(data: bytes, what: str, limits: Limits, *, allow_pickle: bool) -> None:
@@ -71,13 +71,15 @@ def _check(data: bytes, what: str, limits: Limits, *, allow_pickle: bool) -> Non
 
 
 def _check_pickle(data: bytes, records: dict[bytes, _Record], budget: Budget) -> None:
-    # torch.load finds records whatever the case of their names.
+    # torch.load ignores the case of record names.
     folded = {name.lower() for name in records}
     names = [name for name in records if name.lower().rpartition(b"/")[2] == b"data.pkl"]
     if len(folded) < len(records) or len(names) != 1:
-        raise ValueError("it has not one record data.pkl, or records of the same name")
+        raise ValueError(
+            "it does not have exactly one record data.pkl, or has records of the same name"
+        )
     if any(name.rpartition(b"/")[2] == b"constants.pkl" for name in folded):
-        raise NotPlainError("it is a program of TorchScript")
+        raise NotPlainError("it is a TorchScript program")
     folder = names[0][: -len(b"data.pkl")]
 
     def storage_bytes(key: str, claimed: int) -> int:
@@ -94,7 +96,7 @@ def _check_older(data: bytes, budget: Budget) -> None:
     file, storages = io.BytesIO(data), _OlderStorages(len(data))
     head = [read_pickle(file, _no_storage, budget) for _ in range(2)]
     if head != [_MAGIC, _VERSION]:
-        raise NotPlainError("it is a pickle, and not one of torch.save")
+        raise NotPlainError("it is a pickle, but not one of torch.save")
     read_pickle(file, _no_storage, budget)
     read_pickle(file, storages.claim, budget)
     keys = getattr(read_pickle(file, _no_storage, budget), "parts", None)
@@ -103,14 +105,14 @@ def _check_older(data: bytes, budget: Budget) -> None:
 
 
 def _no_storage(key: str, _: int) -> int:
-    raise ValueError(f"it has the storage {key[:100]!r} where none can be")
+    raise ValueError(f"it has the storage {key[:100]!r} where none is possible")
 
 
 class _OlderStorages:
-    """The storages of a file of the older form, which are behind its pickles.
+    """The storages of a file of the older form, which follow its pickles.
 
     Args:
-        most: How many bytes they may have together.
+        most: Maximum size of all storages together in bytes.
     """
 
     def __init__(self, most: int) -> None:
@@ -118,7 +120,7 @@ class _OlderStorages:
         self._sizes: dict[str, int] = {}
 
     def claim(self, key: str, size: int) -> int:
-        """Counts a storage and returns its size; raises ValueError where it is larger than the file."""
+        """Counts a storage and returns its size; raises ValueError if it exceeds the file."""
         if key not in self._sizes:
             self._sizes[key] = size
             self._left -= size
@@ -128,7 +130,7 @@ class _OlderStorages:
 
 
 class _Record(NamedTuple):
-    """Where a record is: its local header, and its bytes."""
+    """The position of a record: its local header and its bytes."""
 
     header: int
     size: int
@@ -143,7 +145,7 @@ class _Record(NamedTuple):
 
 
 def _records(data: bytes) -> dict[bytes, _Record]:
-    """Returns the records by name; raises ValueError where one is not simply stored."""
+    """Returns the records by name; raises ValueError if a record is compressed or encrypted."""
     count, position, end = _directory(data)
     records: dict[bytes, _Record] = {}
     for _ in range(count):
@@ -161,7 +163,7 @@ def _records(data: bytes) -> dict[bytes, _Record]:
         field = data[start + name_size : start + name_size + extra]
         size, stored, header = _long_numbers(field, size, stored, fields[-1])
         if size != stored or name in records:
-            raise ValueError(f"its record {name[:100]!r} is there twice, or has two sizes")
+            raise ValueError(f"its record {name[:100]!r} occurs twice, or has two sizes")
         records[name] = _Record(header, size)
     if position != end:
         raise ValueError("its directory is damaged")
@@ -169,12 +171,12 @@ def _records(data: bytes) -> dict[bytes, _Record]:
 
 
 def _directory(data: bytes) -> tuple[int, int, int]:
-    """Returns the number of entries of the directory, where it starts and where it ends."""
+    """Returns the number of entries of the directory, and its start and stop."""
     at = len(data) - _END_FIELDS.size
     signature, disk, first_disk, here, count, size, start, comment = _END_FIELDS.unpack_from(
         data, at
     )
-    # The last possible place, and nothing behind it: readers look for it in different ways.
+    # Only the last possible position, with nothing after it, because readers search for it in different ways.
     if signature != _END or comment or disk or first_disk or here != count:
         raise ValueError("it does not end in the directory of a ZIP")
     end = at

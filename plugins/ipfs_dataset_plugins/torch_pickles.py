@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 _MOST_DEPTH = 500
 _MOST_DIMENSIONS = 64
 _MOST_NUMBER = 1 << 62
-# Of a key of a dict, and of all values, each counted as often as it is reached.
+# Maximum number of values in a key of a dict, and in total, each counted as often as it is reached.
 _MOST_KEY_PARTS = 64
 _ALWAYS_PARTS = 1 << 20
 _PARTS_PER_BYTE = 16
 _BYTES_PER_BYTE = 64
-# About what objects of Python take; a number or a text, besides its bytes.
+# Approximate size of Python objects; of a number or a text, in addition to its bytes.
 _BYTES_OF_VALUE, _BYTES_OF_CONTAINER, _BYTES_OF_TENSOR, _BYTES_OF_MEMO = 32, 256, 1024, 128
 
 _ITEM_BYTES = {
@@ -55,12 +55,12 @@ _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 class NotPlainError(ValueError):
-    """A pickle has something that is neither a tensor nor a plain value."""
+    """A pickle contains something other than tensors and plain values."""
 
 
 @attrs.frozen(eq=False)
 class _Global:
-    """Something that is looked up by its name, such as a function or a dtype."""
+    """An object that is looked up by name, such as a function or a dtype."""
 
     name: str
 
@@ -73,11 +73,11 @@ class _Storage:
 
 @attrs.frozen(eq=False)
 class _Container:
-    """A list, a set, a dict, or what is made of some values; a list or dict may still grow.
+    """A list, a set, a dict, or an object made from values; a list or dict may still grow.
 
     Attributes:
-        kind: Which of them.
-        parts: The values in it, keys included.
+        kind: Its kind.
+        parts: The values in it, including keys.
         keys: The keys of a dict or set.
     """
 
@@ -88,7 +88,7 @@ class _Container:
 
 @attrs.frozen(eq=False)
 class _Tuple:
-    """A tuple, and how many values it is made of, each counted as often as it is reached."""
+    """A tuple, and the number of values in it, each counted as often as it is reached."""
 
     parts: tuple[Any, ...]
     weight: int
@@ -99,12 +99,12 @@ class Budget:
     """Limits on what the pickles of one file may create.
 
     Attributes:
-        what: What errors call the file.
-        file_bytes: Its bytes.
-        limits: Those of the object that it is from.
-        objects: About how many bytes the objects made so far take.
-        tensors: How many bytes all tensors have, each counted in full, also where they share them.
-        copied: How many bytes were made out of text.
+        what: Name of the file in messages.
+        file_bytes: Size of the file in bytes.
+        limits: Limits of the object that contains it.
+        objects: Approximate size in bytes of the objects made so far.
+        tensors: Total size of all tensors in bytes, without regard to shared storage.
+        copied: Number of bytes made from text.
     """
 
     what: str
@@ -119,16 +119,16 @@ class Budget:
         self._most = max(self.limits.expansion_bytes, _BYTES_PER_BYTE * self.file_bytes)
 
     def add(self, size: int) -> None:
-        """Counts bytes that objects take.
+        """Counts the bytes of objects.
 
         Raises:
-            LimitError: They are more than `limits.expansion_bytes`, and far more than the file.
+            LimitError: They exceed `limits.expansion_bytes`, and are far more than the file.
         """
         self.objects += size
         if self.objects > self._most:
             raise LimitError(
-                f"{self.what} has {self.file_bytes} bytes, and what it makes takes more than "
-                f"{self._most}: where you trust it, give limits=Limits(expansion_bytes=…)"
+                f"{self.what} has {self.file_bytes} bytes, but its objects take more than "
+                f"{self._most}: if you trust it, give limits=Limits(expansion_bytes=…)"
             )
 
     def add_tensor(self, size: int) -> None:
@@ -137,10 +137,10 @@ class Budget:
         self.limits.check_expansion(self.file_bytes, self.tensors, self.what)
 
     def key(self, value: Any) -> Any:
-        """Returns a key of a dict as Python has it; only here it is known to be hashed soon.
+        """Returns the Python value of a dict key, which will be hashed.
 
         Raises:
-            NotPlainError: It is neither a number nor text, nor a short tuple of them.
+            NotPlainError: It is neither a number nor text, nor a short tuple of these.
         """
         if type(value) in _SCALARS:
             return value
@@ -159,9 +159,9 @@ def read_pickle(file: io.BytesIO, storage_bytes: Callable[[str, int], int], budg
 
     Args:
         file: Positioned at the pickle.
-        storage_bytes: Returns the bytes of the storage with a key, of which the pickle claims a number;
-            raises ValueError where there is none.
-        budget: Counts what it would create.
+        storage_bytes: Returns the size of the storage with a key, for which the pickle claims a size; raises
+            ValueError if there is no such storage.
+        budget: Counts the objects that the pickle would create.
 
     Returns:
         A placeholder for its value; numbers and text as they are.
@@ -192,7 +192,7 @@ class _Machine:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._safe: frozenset[str] | None = None
-        # Also those that are not part of the value in the end.
+        # Includes objects that are not part of the final value.
         self.keyed: list[_Container] = []
 
     def run(self) -> Any:
@@ -322,7 +322,7 @@ class _Machine:
             parts = parts[:5]
         kind, storage, key, location, count = parts if len(parts) == 5 else (None,) * 5  # noqa: PLR2004
         if kind != "storage" or type(storage) is not _Global or storage.name not in _STORAGES:
-            raise NotPlainError("it refers to something that is no storage")
+            raise NotPlainError("it refers to something that is not a storage")
         if type(key) is not str or type(location) is not str or type(count) is not int:
             raise ValueError("it refers to a storage by unusable values")
         if not _is_size(count):
@@ -335,7 +335,7 @@ class _Machine:
         arguments = self._stack.pop()
         function = self._stack.pop()
         if type(function) is not _Global or type(arguments) is not _Tuple:
-            raise NotPlainError("it calls something that is no function")
+            raise NotPlainError("it calls something that is not a function")
         made = _FUNCTIONS.get(function.name)
         if made is not None:
             value, size = made(self._budget, *arguments.parts)
@@ -417,7 +417,7 @@ def _quantized(
     budget: Budget, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
 ) -> tuple[Any, int]:
     made = _tensor(budget, storage, offset, size, stride)
-    # Memory for all elements is made first.
+    # torch allocates memory for all elements first.
     if math.prod(_sizes(size)) * storage.item_bytes > storage.size:
         raise ValueError("it has a tensor that is larger than its storage")
     return made
@@ -432,8 +432,8 @@ def _view(  # noqa: PLR0917 - what a tensor is
     last = offset + sum((n - 1) * step for n, step in zip(lengths, steps, strict=True))
     count = math.prod(lengths)
     if count and (last + 1) * item_bytes > storage.size:
-        # torch.load would make it as large as that.
-        raise ValueError("it has a tensor that reaches behind the end of its storage")
+        # torch.load would extend the storage to that size.
+        raise ValueError("it has a tensor that exceeds its storage")
     budget.add_tensor(count * item_bytes)
     return _Container("tensor", []), _BYTES_OF_TENSOR
 
@@ -454,7 +454,7 @@ def _encoded(budget: Budget, text: Any, encoding: Any = "latin1") -> tuple[bytes
 
 def _encode(budget: Budget, text: Any, encoding: Any) -> tuple[bytes, int]:
     if type(text) is not str:
-        raise NotPlainError("it encodes something that is no text")
+        raise NotPlainError("it encodes something that is not text")
     return _encoded(budget, text, encoding)
 
 
@@ -470,14 +470,14 @@ def _dict(budget: Budget, pairs: Any = None) -> tuple[Any, int]:
         made.parts.extend((key, value))
         made.keys.append(budget.key(key))
     if pairs is not None and (type(pairs) is not _Container or pairs.kind != "list"):
-        raise NotPlainError("it makes a dict of something else than a list")
+        raise NotPlainError("it makes a dict from something other than a list")
     budget.add(128 * len(made.keys))
     return made, 2 * _BYTES_OF_CONTAINER
 
 
 def _counter(budget: Budget, counts: Any = None) -> tuple[Any, int]:
     if counts is not None and (type(counts) is not _Container or counts.kind != "dict"):
-        raise NotPlainError("it counts something else than a dict has")
+        raise NotPlainError("it makes a counter from something other than a dict")
     made = _Container("dict", []) if counts is None else _copy(counts)
     budget.add(128 * len(made.keys))
     return made, 2 * _BYTES_OF_CONTAINER
@@ -495,8 +495,8 @@ def _set(budget: Budget, values: Any = None) -> tuple[Any, int]:
 
 def _complex(_: Budget, real: Any, imaginary: Any) -> tuple[Any, int]:
     if not {type(real), type(imaginary)} <= {float, int}:
-        raise NotPlainError("it makes a complex number of something else than numbers")
-    # A key of a dict is none of them, whose hashes anybody can choose.
+        raise NotPlainError("it makes a complex number from something other than numbers")
+    # A container, which `key` rejects, because the hashes of complex numbers are predictable.
     return _Container("complex", []), _BYTES_OF_VALUE
 
 
@@ -511,7 +511,7 @@ def _opaque(_: Budget, *arguments: Any) -> tuple[Any, int]:
 
 def _name_of(_: Budget, *arguments: Any) -> tuple[Any, int]:
     if not all(type(argument) in (str, int) for argument in arguments):
-        raise NotPlainError("it names a device or layout by something that is no name")
+        raise NotPlainError("it has a device or layout whose name is not text")
     return _Container("name", []), _BYTES_OF_VALUE
 
 
@@ -535,13 +535,13 @@ _FUNCTIONS: Mapping[str, Callable[..., tuple[Any, int]]] = {
 
 
 def _check_whole(value: Any, budget: Budget) -> None:
-    """Checks how large a value is for whoever goes through all of it, and the keys of its dicts.
+    """Checks the size of a value for code that visits all of it, and the keys of its dicts.
 
     Raises:
         ValueError: It contains itself, is too deep, or reaches few values in too many ways.
     """
     most = max(_ALWAYS_PARTS, _PARTS_PER_BYTE * budget.file_bytes)
-    # By identity: how many values each is, and how deep; None while what is in it is looked at.
+    # By identity: the number of values and the depth of each; None while its parts are being visited.
     known: dict[int, tuple[int, int] | None] = {}
     waiting = [value]
     while waiting:

@@ -174,7 +174,7 @@ def test_what_is_missing_or_malformed_is_one_line(store, command, tmp_path):
     assert run(command).status == 2
     gone = run(command, NOWHERE, "--from", "/ip4/127.0.0.1/tcp/9", *extra)
     assert gone.status == 1
-    assert "no node runs at" in gone.err
+    assert "no node is running at" in gone.err
 
 
 @pytest.mark.parametrize("command", ["cat", "get"])

@@ -194,7 +194,7 @@ def test_wrong_combinations_end_with_two(folder, tmp_path):
 def test_a_node_that_is_not_there_is_named(folder):
     done = run("publish", folder, "--to", "/ip4/127.0.0.1/tcp/9")
     assert done.status == 1
-    assert "no node runs at" in done.err
+    assert "no node is running at" in done.err
 
 
 @pytest.mark.kubo

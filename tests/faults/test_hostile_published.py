@@ -342,7 +342,7 @@ def test_records_that_share_their_bytes_are_refused():
             at = data.rindex(name.encode()) - 46
             size = struct.pack("<2I", 16_000, 16_000)
             data[at + 20 : at + 28] = size
-    with pytest.raises(FormatError, match=r"not as torch\.save writes it"):
+    with pytest.raises(FormatError, match=r"not in the form written by torch\.save"):
         original(tar_bytes({"0": bytes(data)})).read(0)
 
 

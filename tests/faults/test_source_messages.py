@@ -185,7 +185,7 @@ def test_nothing_listens_at_the_address_of_a_node(tmp_path, capsys):
         address = f"/ip4/127.0.0.1/tcp/{free.getsockname()[1]}"
         for one in (address, f"/unix/{tmp_path}/sock"):
             message = message_of(str(ROOT), ipfs_api_address=one)
-            assert "no node runs at" in message
+            assert "no node is running at" in message
             assert "`ipfs daemon`" in message
         assert main(["doctor", f"ipfs://{ROOT}/x", "--api", address]) == 1
     shown = capsys.readouterr().out

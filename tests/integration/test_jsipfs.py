@@ -92,7 +92,7 @@ def test_names_lead_to_what_they_were_published_for(jsipfs):
 def test_its_gateway_proves_nothing_and_says_so(jsipfs):
     root = publish(jsipfs, *one_file(DATA))
     connections = Connections(f"gateway+{jsipfs.gateway}", Options(timeout=60))
-    with pytest.raises(TransportError, match=r"no trustless gateway.*verify=False"):
+    with pytest.raises(TransportError, match=r"not a trustless gateway.*verify=False"):
         open_object(f"ipfs://{root}", connections)
     connections.close()
 

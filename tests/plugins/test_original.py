@@ -99,7 +99,7 @@ def test_the_empty_shards_that_the_original_uploaded_are_explained():
 
 @pytest.mark.parametrize("shard", [b"x" * 3000, b"x"])
 def test_a_shard_that_is_no_archive_is_a_format_error(shard):
-    with pytest.raises(FormatError, match="Shard 'Qm0' is no TAR archive"):
+    with pytest.raises(FormatError, match="Shard 'Qm0' is not a TAR archive"):
         len(load(dataset_of([shard])))
 
 

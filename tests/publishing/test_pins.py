@@ -155,7 +155,7 @@ def test_a_node_that_keeps_no_names_is_told_of(caplog):
     with FaultServer(node) as server:
         add_pin(str(ONE), server.multiaddr, name="mine")
         assert server.requests[0].query["name"] == "mine"
-    assert "keeps no names of pins, 'mine' is lost" in caplog.text
+    assert "does not support names of pins, so 'mine' is lost" in caplog.text
 
 
 def test_a_clean_up_removes_what_no_pin_needs(store):

@@ -1,7 +1,7 @@
-"""Finds the gateway of a node by its configuration, and checks that it serves blocks.
+"""Finds the gateway of a node through the node's configuration, and checks that it serves blocks.
 
 The configuration is only a hint: if the API is reached through a tunnel or a proxy, another server may listen
-at the port. So only the host of the API is contacted, and never with the credentials of the API.
+at the port. Therefore only the host of the API is contacted, and never with the credentials of the API.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The time for each step, during which the first read waits.
+# Seconds for each step, during which the first read waits.
 _FIND_SECONDS = 2.0
 _MAX_ANSWER_BYTES = 1 << 16
 _MAX_ADDRESSES = 4

@@ -1,7 +1,6 @@
 """The gateway of a node, which serves the same bytes as its API for a third of the CPU time.
 
-It is used only if bytes are verified. Its failures are only logged, because the API serves everything as
-well.
+It is used only if bytes are verified. Its failures are only logged, because the API serves the same data.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The time for which a gateway is not used after a failure.
+# Seconds for which a gateway is not used after a failure.
 _PAUSE_SECONDS = 300.0
 
 
 class NodeGateway:
-    """The gateway of a node, which is searched for at the first read; any number of threads may use it.
+    """The gateway of a node, which is searched for on the first read. Thread-safe.
 
     Args:
         api: The endpoint of the API.
@@ -49,7 +48,7 @@ class NodeGateway:
         self._api = api
         self._options = options
         self._found: GatewayTransport | None = None
-        # Those that failed: other threads may still read from them.
+        # Gateways that failed, kept open because other threads may still read from them.
         self._dropped: list[GatewayTransport] = []
         self._looking = threading.Lock()
         wanted = options.node_gateway and options.verify and may_have_gateway(api)
@@ -131,7 +130,7 @@ class NodeGateway:
             error: The failure.
             learnt: Whether the transport will not request this form of response again.
         """
-        log.debug("The gateway of %s failed, the API is asked: %s", self._api.name, error)
+        log.debug("The gateway of %s failed, so the API is used: %s", self._api.name, error)
         if not learnt and not isinstance(error, (ObjectNotFoundError, RateLimitedError)):
             gateway, self._found = self._found, None
             self._look_at = time.monotonic() + _PAUSE_SECONDS

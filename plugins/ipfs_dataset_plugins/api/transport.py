@@ -41,38 +41,38 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1 << 20
 _SHOWN_BYTES = 2048
-# In the errors of offline nodes (Kubo, js-ipfs) for blocks that they do not have.
+# Messages of offline nodes (Kubo, js-ipfs) for blocks that they do not have.
 _MISSING = ("block was not found locally", "not found", "no link named", "could not find")
-# In the errors of commands that took too long (Kubo, js-ipfs).
+# Messages for commands that took too long (Kubo, js-ipfs).
 _TOO_LATE = ("deadline", "timeout", "timed out")
-# How Kubo refuses to pin a block alone that is pinned with what it links to.
+# Message of Kubo when a block that is pinned recursively is to be pinned directly.
 _PINNED_MORE = "already pinned recursively"
 _PINS_A_REQUEST = 64
-# A CAR needs a root; this identity CID of no bytes cannot be pinned by mistake.
+# A CAR needs a root; this identity CID of an empty block cannot be pinned by mistake.
 _NO_ROOT = CID.parse("bafkqaaa")
-# How many blocks each of the two threads that upload looks for at once: over a long way to the node, one
-# after the other would take longer than to send them.
+# Number of blocks that each of the two uploading threads looks up at once: if the node is far away, looking
+# them up one by one would take longer than sending them.
 _LOOKED_FOR_AT_ONCE = 4
-# js-ipfs waits for a block that it does not have, even where it is offline.
+# Seconds: js-ipfs waits for a block that it does not have, even if it is offline.
 _STAT_SECONDS = 2
-# All that a node has, for one that cannot be asked for single blocks: about 100,000 of them.
+# Maximum size of a list of all blocks, for nodes that cannot look up single blocks: about 100,000 blocks.
 _MAX_LISTING_BYTES = 8 << 20
 _LOOPBACK = ("/ip4/127.", "/ip6/::1/")
 _MAX_PEERS = 20
-# To publish a name, a node looks for those in the network who keep it, before it answers.
+# Seconds: before it responds, a node searches the network for the peers that store the name.
 _PUBLISH_SECONDS = 180.0
-# All pins on one line, as of js-ipfs: about 300,000 of them.
+# Maximum size of all pins on one line, as js-ipfs sends them: about 300,000 pins.
 _MAX_PINS_BYTES = 32 << 20
-# A pin that has not come further for so long may be waiting for a block that nobody has.
+# Seconds without progress after which a pin may be waiting for a block that nobody has.
 STALLED_SECONDS = 3.0
 
 
 class ApiTransport(Transport):
-    """The transport of a node's RPC API, which reads through the gateway of the node where it can.
+    """The transport of a node's RPC API, which reads through the node's gateway if possible.
 
     Args:
         address: A multiaddr or URL.
-        options: `timeout`, `headers`, `auth`, `verify` and `node_gateway` are used here.
+        options: `timeout`, `headers`, `auth`, `verify` and `node_gateway` are used.
     """
 
     concurrency = 8
@@ -123,7 +123,7 @@ class ApiTransport(Transport):
         if (yield from self._gateway.car(cid, span)):
             return
         if span is not None:
-            raise NotImplementedError("an API exports whole DAGs only")
+            raise NotImplementedError("an API can only export whole DAGs")
         body = self._call("dag/export", arg=str(cid), progress="false")
         body.check_encoding()
         try:
@@ -144,13 +144,13 @@ class ApiTransport(Transport):
         path = answer.get("Path") if isinstance(answer, dict) else None
         if not isinstance(path, str) or not path.startswith("/ipfs/"):
             raise TransportError(
-                f"{self.name}: resolves {name!r} to {shown!r}, which is no /ipfs/ path"
+                f"{self.name}: resolves {name!r} to {shown!r}, which is not an /ipfs/ path"
             )
         return path
 
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
         if self._listed is None:
-            # Each thread needs the deadline of this one, which is in the context.
+            # Each thread needs the deadline of this one, which is in its context.
             asked = [
                 self._lookups.submit(contextvars.copy_context().run, self._has, cid)
                 for cid, _ in blocks
@@ -163,7 +163,7 @@ class ApiTransport(Transport):
             except TransportError as error:
                 if not error.retryable:
                     raise
-                log.info("%s; all blocks that it has are listed instead", error)
+                log.info("%s; listing all its blocks instead", error)
             finally:
                 for answer in asked:
                     answer.cancel()
@@ -181,7 +181,7 @@ class ApiTransport(Transport):
         return True
 
     def _all_blocks(self) -> set[bytes]:
-        """Returns the multihashes of all blocks that the node has; see `_STAT_SECONDS`."""
+        """Returns the multihashes of all blocks of the node; see `_STAT_SECONDS`."""
         with self._listing:
             if self._listed is None:
                 body = self._call("refs/local")
@@ -197,7 +197,7 @@ class ApiTransport(Transport):
                 except (ValueError, KeyError, TypeError, RecursionError) as error:
                     kind = type(error).__name__
                     raise TransportError(
-                        f"{self.name}: refs/local answered no list of blocks ({kind})"
+                        f"{self.name}: refs/local did not answer with a list of blocks ({kind})"
                     ) from None
         return self._listed
 
@@ -211,9 +211,9 @@ class ApiTransport(Transport):
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         if not name:
-            # Kubo drops the name of a pin that is added again without one.
+            # Kubo removes the name of a pin that is added again without a name.
             name = self._name_of_pin(cid)
-        # Progress lines keep the connection busy, so that a long walk over the DAG does not time out.
+        # Progress lines keep the connection active, so that a long walk over the DAG does not time out.
         named: dict[str, Any] = {"name": name} if name else {}
         body = self._call("pin/add", arg=str(cid), recursive="true", progress="true", **named)
         body.check_encoding()
@@ -223,15 +223,19 @@ class ApiTransport(Transport):
             body.close()
         answer, shown = self._value("pin/add", line, body)
         if not isinstance(answer, dict) or not answer.get("Pins"):
-            raise TransportError(f"{self.name}: pin/add of {cid} answered {shown!r}, no pin")
+            raise TransportError(
+                f"{self.name}: pin/add of {cid} answered {shown!r}, which is not a pin"
+            )
         if name and not any(pin.name for pin in self._pins(arg=str(cid))):
-            log.warning("%s: the node keeps no names of pins, %r is lost", self.name, name)
+            log.warning(
+                "%s: the node does not support names of pins, so %r is lost", self.name, name
+            )
 
     def _name_of_pin(self, cid: CID) -> str:
-        """Returns what a pin is called, "" where it has no name, is none, or the node does not tell.
+        """Returns the name of a pin; "" if it has none, does not exist, or the node does not report names.
 
         Raises:
-            TransportError: The node may tell when it is asked again; pinning now could lose the name.
+            TransportError: The request failed temporarily; pinning now could lose the name.
         """
         try:
             return next((pin.name for pin in self._pins(arg=str(cid)) if pin.cid == cid), "")
@@ -241,7 +245,7 @@ class ApiTransport(Transport):
             return ""
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
-        # Few names a request: they are part of its URL.
+        # Few CIDs per request, because they are part of its URL.
         for start in range(0, len(cids), _PINS_A_REQUEST):
             self._pin_some(cids[start : start + _PINS_A_REQUEST])
 
@@ -251,13 +255,15 @@ class ApiTransport(Transport):
         except TransportError as error:
             if _PINNED_MORE not in str(error):
                 raise
-            # Such a block is kept with all that it links to. The others of the request are not pinned.
+            # Such a block is already kept with everything it links to. The other blocks of the request were
+            # not pinned.
             for cid in cids if len(cids) > 1 else ():
                 self._pin_some([cid])
             return
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(
-                f"{self.name}: pin/add of {len(cids)} blocks from {cids[0]} on answered {shown!r}, no pins"
+                f"{self.name}: pin/add of {len(cids)} blocks from {cids[0]} on answered {shown!r}, "
+                "which are not pins"
             )
 
     def pins(self) -> Iterator[Pin]:
@@ -272,7 +278,7 @@ class ApiTransport(Transport):
             self._json("pin/rm", arg=some, recursive="false")
 
     def _pins(self, **parameters: Any) -> Iterator[Pin]:
-        """Yields pins: one a line, or all on one line, as nodes do that do not stream them."""
+        """Yields pins, given one per line, or on a single line by nodes that do not stream them."""
         body = self._call("pin/ls", **{"type": "recursive", "names": "true", **parameters})
         body.check_encoding()
         try:
@@ -286,7 +292,7 @@ class ApiTransport(Transport):
                     ]
                 except (AddressError, LookupError, TypeError, AttributeError):
                     raise TransportError(
-                        f"{self.name}: pin/ls answered {shown[:_SHOWN_BYTES]!r}, no list of pins"
+                        f"{self.name}: pin/ls answered {shown[:_SHOWN_BYTES]!r}, which is not a list of pins"
                     ) from None
                 yield from found
         finally:
@@ -301,15 +307,15 @@ class ApiTransport(Transport):
             raise ObjectNotFoundError(str(error)) from error
 
     def _last_line(self, body: Body, cid: CID | None) -> bytes:
-        """Returns the last line of the answer to ``pin/add``; those in front of it report progress.
+        """Returns the last line of the response to ``pin/add``; the lines before it report progress.
 
-        A node that is online looks for missing blocks in the network, for ever and without a word, also
-        where it was told to be offline. So where there is no progress for a while, a walk of its blocks,
-        which does stay offline, tells whether all are there.
+        An online node searches the network for missing blocks, forever and without output, even if it was
+        told to be offline. If there is no progress for a while, a walk over its blocks, which does stay
+        offline, therefore checks whether all of them are there.
 
         Args:
-            body: The answer.
-            cid: What is pinned, None where the node may look for it in the network.
+            body: The response.
+            cid: The root being pinned; None if the node may fetch blocks from the network.
         """
         line, before = b"", b""
         moved, patience = time.monotonic(), STALLED_SECONDS
@@ -326,7 +332,7 @@ class ApiTransport(Transport):
         """Checks that the node has all blocks of a DAG.
 
         Raises:
-            ObjectNotFoundError: It lacks some.
+            ObjectNotFoundError: It lacks blocks.
         """
         body = self._call("refs", arg=str(cid), recursive="true", unique="true", offline="true")
         body.check_encoding()
@@ -343,8 +349,8 @@ class ApiTransport(Transport):
         answer, shown = self._json("id")
         found = answer.get("Addresses") if isinstance(answer, dict) else None
         if found is not None and not isinstance(found, list):
-            raise TransportError(f"{self.name}: id answered {shown!r}, no addresses")
-        # What is only reachable on that machine helps nobody else.
+            raise TransportError(f"{self.name}: id answered {shown!r}, without addresses")
+        # Addresses that are only reachable on that machine are useless elsewhere.
         return [text for text in map(str, found or ()) if not text.startswith(_LOOPBACK)]
 
     def connect_to(self, addresses: Sequence[str]) -> None:
@@ -359,7 +365,9 @@ class ApiTransport(Transport):
         try:
             keys = {str(each["Name"]): str(each["Id"]) for each in answer["Keys"]}
         except (LookupError, TypeError):
-            raise TransportError(f"{self.name}: key/list answered {shown!r}, no keys") from None
+            raise TransportError(
+                f"{self.name}: key/list answered {shown!r}, which are not keys"
+            ) from None
         if key not in keys and create:
             answer, shown = self._json(
                 "key/gen", arg=key, type="ed25519", **{"ipns-base": "base36"}
@@ -378,7 +386,7 @@ class ApiTransport(Transport):
             arg=f"/ipfs/{cid}",
             key=key,
             resolve="false",
-            # A node without a network publishes when it is online again.
+            # A node that is not connected publishes the name once it is online again.
             allow_offline="true",
             ipns_base="base36",
             patience=_PUBLISH_SECONDS,
@@ -388,10 +396,10 @@ class ApiTransport(Transport):
         return self._name(str(answer.get("Name")))
 
     def _name(self, text: str) -> str:
-        """Returns a name as it is written in URLs, whatever the node writes."""
+        """Returns a name in the form used in URLs, whatever form the node uses."""
         name = parse_name(text)
         if name is None:
-            raise TransportError(f"{self.name}: the node calls {text[:200]!r} a name of IPNS")
+            raise TransportError(f"{self.name}: the node returned {text[:200]!r} as an IPNS name")
         return name.encode("base36")
 
     def close(self) -> None:
@@ -400,7 +408,7 @@ class ApiTransport(Transport):
         self._client.close()
 
     def _json(self, command: str, **parameters: Any) -> tuple[Any, str]:
-        """Returns the JSON value of the last line of the response, and that line as messages may show it."""
+        """Returns the JSON value of the last line of the response, and that line for use in messages."""
         body = self._call(command, **parameters)
         body.check_encoding()
         line = body.read_all(MAX_ANSWER_BYTES).strip().rpartition(b"\n")[2]
@@ -412,7 +420,9 @@ class ApiTransport(Transport):
             return json.loads(line), shown
         except (ValueError, RecursionError):
             # Without the cause, which would show the text of the server.
-            raise TransportError(f"{self.name}: {command} answered {shown!r}, no JSON") from None
+            raise TransportError(
+                f"{self.name}: {command} answered {shown!r}, which is not JSON"
+            ) from None
 
     def _upload(self, command: str, pieces: list[bytes], **parameters: Any) -> bytes:
         boundary = secrets.token_hex(16)
@@ -452,8 +462,8 @@ class ApiTransport(Transport):
             if not is_refused(error):
                 raise
             raise TransportError(
-                f"{what}: no node runs at {self._client.endpoint.name} (connection refused): start it with "
-                "`ipfs daemon`, or give the address at which it runs",
+                f"{what}: no node is running at {self._client.endpoint.name} (connection refused): "
+                "start it with `ipfs daemon`, or give the address at which it runs",
                 retryable=error.retryable,
             ) from error
         if response.status != 200:  # noqa: PLR2004 - the one status of success, as the reference says
@@ -472,7 +482,7 @@ class ApiTransport(Transport):
             )
         if response.status in (404, 405):
             return TransportError(
-                f"{what}: HTTP {response.status} {message}: this does not look like a node's RPC API; "
+                f"{what}: HTTP {response.status} {message}: this is probably not a node's RPC API; "
                 f"if it is a gateway, give it as gateways=[{self._client.endpoint.url!r}]"
             )
         if any(words in message for words in _MISSING):

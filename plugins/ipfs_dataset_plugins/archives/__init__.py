@@ -1,1 +1,1 @@
-"""What the readers of archives share: decompression, member names, buffered reading."""
+"""Shared by the readers of archives: decompression, member names, buffered reading."""

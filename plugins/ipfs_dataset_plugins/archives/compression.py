@@ -217,8 +217,8 @@ def decompressor_factory(compression: str, limits: Limits) -> Callable[[], Decom
     """Returns a function that makes decompressors.
 
     Args:
-        compression: A name that `compression_of` returns.
-        limits: `window_bytes` is the largest window that the data may ask for, which is that much memory.
+        compression: A name returned by `compression_of`.
+        limits: `window_bytes` is the maximum window size of the data, which takes as much memory.
 
     Raises:
         MissingDependencyError: No installed library reads this compression.
@@ -264,10 +264,10 @@ class DecompressedStream:
     """The decompressed content of a file from front to back; the file holds one compressed stream or several.
 
     Attributes:
-        consumed: How many bytes of the file have been read. produced: How many decompressed bytes have
-        been returned. trailing: At the end: the first bytes, leading zeros left out, of data that follow
-        the compressed data
-            and are not compressed in the same way. Empty if there are none.
+        consumed: Number of bytes of the file that have been read.
+        produced: Number of decompressed bytes that have been returned.
+        trailing: At the end: the first bytes, without leading zeros, of data that follows the compressed data
+            and is not compressed in the same way. Empty if there is none.
 
     Args:
         file: The compressed file; it is not closed.

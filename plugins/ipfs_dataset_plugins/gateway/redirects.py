@@ -32,10 +32,9 @@ _MAX_LOCATION = 8192
 class Hop:
     """The next request after a redirect.
 
-    Args:
-        url: The URL, with the host name that the servers use.
-        same_origin: Whether it has the origin of the request before.
-        allowed: The IP addresses that the server may have; None for those allowed before.
+    url: The URL, with the host name that the servers use.
+    same_origin: Whether it has the origin of the previous request.
+    allowed: The IP addresses that the server may have; None for those allowed before.
     """
 
     url: str

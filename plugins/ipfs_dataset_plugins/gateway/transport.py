@@ -64,7 +64,7 @@ class GatewayTransport(Transport):
         allowed: The IP addresses that the gateway may have.
     """
 
-    concurrency = 16  # from 100 ms on, a batch takes as many times that as it takes rounds
+    concurrency = 16  # with a latency of 100 ms or more, the number of rounds determines the time
     serves_ranges = True
     serves_cars = True
     serves_paths = True
@@ -134,7 +134,7 @@ class GatewayTransport(Transport):
                 return int(length)
         elif (match := _SIZE.fullmatch(told)) and (body.status == 206 or match["size"] == "0"):  # noqa: PLR2004
             return int(match["size"])
-        raise TransportError(f"{what}: it does not say")
+        raise TransportError(f"{what}: the response does not contain it")
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         query = "format=car&dag-scope=all"
@@ -209,7 +209,7 @@ class GatewayTransport(Transport):
         raise self._failure(body, what)
 
     def _follow(self, body: Body, url: str, what: str, headers: dict[str, str]) -> Body:
-        """Follows redirects; returns the first response that is none, or one that must not be followed."""
+        """Follows redirects; returns the first response that is not a redirect, or must not be followed."""
         is_ours, allowed = True, None
         for _ in range(self._hops):
             location = body.headers.get("location", "")
@@ -219,7 +219,7 @@ class GatewayTransport(Transport):
             is_ours = is_ours and hop.same_origin
             if (
                 not is_ours and self._url.query
-            ):  # the server may have copied the token into its answer
+            ):  # the server may have copied the token into its response
                 return body
             body.close()
             url, allowed = hop.url, hop.allowed or allowed
@@ -243,8 +243,8 @@ class GatewayTransport(Transport):
         if body.status in (404, 410):
             if text == _NO_PAGE:  # what a node's API answers to every GET, and other servers may
                 return TransportError(
-                    f"{what}: HTTP {body.status} {text}: this is no gateway; if it is a node's RPC API, give "
-                    f"it as ipfs_api_address={self._url.name!r}",
+                    f"{what}: HTTP {body.status} {text}: this is not a gateway; if it is a node's "
+                    f"RPC API, give it as ipfs_api_address={self._url.name!r}",
                     final=True,
                 )
             return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}{advice(body.status)}")
@@ -254,7 +254,7 @@ class GatewayTransport(Transport):
 
 
 def read_record(body: Body, what: str) -> bytes:
-    """Returns the IPNS record that a response consists of.
+    """Returns the IPNS record in a response.
 
     Raises:
         TransportError: It is something else, such as a page.
@@ -263,7 +263,9 @@ def read_record(body: Body, what: str) -> bytes:
     if _is_redirect(body) or _content_type(body) != NAME_RECORD:
         kind = body.shown(_content_type(body)) or "bytes of no type"
         body.close()
-        raise _NotServedError(f"{what}: answered HTTP {body.status} with {kind}, no record")
+        raise _NotServedError(
+            f"{what}: answered HTTP {body.status} with {kind}, which is not a record"
+        )
     return body.read_all(MAX_RECORD_BYTES)
 
 
@@ -274,7 +276,7 @@ class _NotServedError(TransportError):
 def _no_blocks(what: str, answer: str = "", *, final: bool = False) -> TransportError:
     found = f"answered with {answer} that is not that block" if answer else "gives no blocks"
     return _NotServedError(
-        f"{what}: {found}: this is no trustless gateway, so that nothing can be verified. Use another "
+        f"{what}: {found}: this is not a trustless gateway, so nothing can be verified. Use another "
         "source, or verify=False to trust this one",
         final=final,
     )
@@ -342,12 +344,12 @@ class GatewayURL:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return self.endpoint.name if self.subdomain is None else f"*.ipfs.{self.subdomain}"
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The parts of the query that messages must not show, however a server quotes them."""
+        """The parts of the query that messages must not contain, in any encoding that a server may quote."""
         values = (part.partition("=")[2] or part for part in self.query.split("&"))
         found = {self.query, *(form for value in values for form in (value, unquote_plus(value)))}
         return tuple(sorted((text for text in found if len(text) >= _MIN_SECRET), key=len)[::-1])

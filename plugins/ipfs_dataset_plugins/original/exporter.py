@@ -1,4 +1,4 @@
-"""Recognises datasets of the original library; what reads their samples is imported only for one of these."""
+"""Recognizes datasets of the original library; the code that reads samples is imported on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Original(Exporter):
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         raise ExportError(
-            "The form 'original' is only read, for it consists of pickles: publish as 'tar_shards'"
+            "The form 'original' cannot be written, because it consists of pickles: publish as 'tar_shards'"
         )
 
     def load(self, source: ObjectDirectory | ObjectFile) -> PublishedSamples | None:

@@ -41,7 +41,7 @@ def open_samples(
 
     Args:
         source: The JSON file.
-        fields: What it consists of.
+        fields: The fields of the JSON object.
         allow_pickle: As for `load_sample`.
 
     Raises:
@@ -50,7 +50,7 @@ def open_samples(
     shards = fields["list"]
     if fields.get("version") != VERSION:
         raise FormatError(
-            f"{source.name!r} is of the unknown version {shown(fields.get('version'))}: "
+            f"{source.name!r} has an unknown version, {shown(fields.get('version'))}: "
             f"the original library wrote {VERSION!r}"
         )
     if type(shards) is not list or not all(type(cid) is str for cid in shards):
@@ -153,19 +153,21 @@ def index_members(file: ObjectFile, reader: TarReader) -> MemberIndex:
     """
     if not file.size:
         raise FormatError(
-            f"Shard {file.name!r} is empty: the original library uploaded every shard so. "
+            f"Shard {file.name!r} is empty, like every shard uploaded by the original library. "
             "The samples are not in IPFS: export the dataset again"
         )
     try:
         return reader.index(file)
     except FormatError as error:
-        raise FormatError(f"Shard {file.name!r} is no TAR archive, or damaged: {error}") from error
+        raise FormatError(
+            f"Shard {file.name!r} is not a TAR archive, or damaged: {error}"
+        ) from error
 
 
 def load_sample(
     data: bytes, what: str, *, allow_pickle: bool, limits: Limits = _DEFAULT_LIMITS
 ) -> Any:
-    """Returns the sample that ``torch.save`` has written.
+    """Loads the sample written by ``torch.save``.
 
     Args:
         data: The content of a member.
@@ -187,7 +189,7 @@ def load_sample(
         if allow_pickle or not isinstance(error, pickle.UnpicklingError):
             raise FormatError(f"{what} cannot be loaded: {reason}") from error
         raise FormatError(
-            f"{what} is not made of tensors and plain values alone: torch.load(weights_only=True) "
-            f"refuses it ({reason}). Reading it would run the pickle, and with it any code that the "
-            "author of the dataset wrote into it; if you trust that author, pass allow_pickle=True"
+            f"{what} does not only consist of tensors and plain values: torch.load(weights_only=True) "
+            f"refuses it ({reason}). Reading it would run the pickle, and thereby any code that the "
+            "author of the dataset put into it; if you trust that author, pass allow_pickle=True"
         ) from error

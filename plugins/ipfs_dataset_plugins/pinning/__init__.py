@@ -1,1 +1,1 @@
-"""Remote pinning services, which keep what others publish."""
+"""Remote pinning services, which keep data that is available elsewhere."""

@@ -1,7 +1,7 @@
-"""A remote pinning service: adds, lists and removes pins of what a node has.
+"""Remote pinning services: adds, lists and removes pins of data that a node has.
 
-See https://ipfs.github.io/pinning-services-api-spec/. A service fetches the blocks itself, from whoever has
-them; nothing is sent to it but CIDs, names and addresses.
+See https://ipfs.github.io/pinning-services-api-spec/. A service fetches the blocks itself, from any peer that
+has them; only CIDs, names and addresses are sent to it.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ TOKEN_VARIABLE = "IPFS_DATASET_PINNING_TOKEN"  # noqa: S105 - the name of a vari
 MAX_ANSWER_BYTES = 8 << 20
 QUEUED, PINNING, PINNED, FAILED = STATES = ("queued", "pinning", "pinned", "failed")
 _PAGE = 100
-# The specification allows this many addresses.
+# The maximum number of addresses in the specification.
 _MAX_ORIGINS = 20
 _FIRST_POLL_SECONDS, _LAST_POLL_SECONDS = 0.5, 20.0
 _MOST_PAGES = 10_000
 
 
 class PinningService(Transport):
-    """The transport of a pinning service, which has pins and no blocks.
+    """The transport of a pinning service, which has pins but no blocks.
 
-    The token is that of `auth`, else of the variable ``IPFS_DATASET_PINNING_TOKEN``.
+    The token comes from `auth`, else from the environment variable ``IPFS_DATASET_PINNING_TOKEN``.
 
     Args:
         address: ``pinning+https://service/path``.
-        options: `timeout`, `retries`, `deadline`, `headers` and `auth` are used here.
+        options: `timeout`, `retries`, `deadline`, `headers` and `auth` are used.
 
     Raises:
         AddressError: There is no token, or it would be sent without encryption.
@@ -70,8 +70,8 @@ class PinningService(Transport):
             token = os.environ.get(TOKEN_VARIABLE, "").strip()
             if not token:
                 raise AddressError(
-                    f"{self.name}: there is no token: set {TOKEN_VARIABLE} to the one that the service gave "
-                    "you, or give auth='bearer:TOKEN'"
+                    f"{self.name}: there is no token: set {TOKEN_VARIABLE} to the token of "
+                    "the service, or give auth='bearer:TOKEN'"
                 )
             options = attrs.evolve(options, auth=f"bearer:{token}")
         parts = urlsplit(endpoint.url)
@@ -85,20 +85,20 @@ class PinningService(Transport):
 
     def get_block(self, cid: CID) -> bytes:
         raise ObjectNotFoundError(
-            f"{self.name}: gives no blocks, such as {cid}: read from a gateway"
+            f"{self.name}: does not serve blocks such as {cid}: read from a gateway"
         )
 
     def pin(
         self, cid: CID, *, name: str = "", fetch: bool = False, node: Transport | None = None
     ) -> None:
-        """Asks the service to keep a DAG, and waits until it does.
+        """Requests the service to keep a DAG, and waits until it does.
 
         Args:
             cid: The root.
-            name: What to call the pin.
+            name: The name of the pin.
             fetch: Has no effect: a service always fetches.
-            node: A node that has the blocks: the service is told its addresses, and it is told to connect
-                to those of the service.
+            node: A node that has the blocks: the service receives its addresses, and the node connects to
+                those of the service.
 
         Raises:
             TransportTimeoutError: The deadline has passed; the service may complete the pin later.
@@ -118,7 +118,7 @@ class PinningService(Transport):
             if time.monotonic() + wait > end:
                 raise TransportTimeoutError(
                     f"{self.name}: {cid} is {status['status']!r} after {self._deadline:g} s. The service "
-                    "goes on, and list_pins() shows how far it is. Can it reach a node that has the data?",
+                    "continues, and list_pins() shows its progress. Can it reach a node that has the data?",
                     retryable=False,
                 )
             time.sleep(wait)
@@ -135,7 +135,7 @@ class PinningService(Transport):
             try:
                 yield Pin(cid=CID.parse(cid), name=name, status=status["status"])
             except AddressError as error:
-                log.warning("%s: lists a pin of no CID: %s", self.name, error)
+                log.warning("%s: lists a pin without a valid CID: %s", self.name, error)
 
     def unpin(self, cid: CID) -> None:
         found = list(self._pins_of(cid))
@@ -148,7 +148,7 @@ class PinningService(Transport):
         self._client.close()
 
     def _request(self, cid: CID, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Returns the state of a request for a pin: one that is there already, or a new one."""
+        """Returns the state of a request for a pin: an existing request, or a new one."""
         what = f"pinning {cid}"
         for status in self._pins_of(cid):
             same = status["pin"].get("name", "") == wanted.get(
@@ -156,14 +156,14 @@ class PinningService(Transport):
             )
             if same and status["status"] != FAILED:
                 return status
-            # The same pin with another name, or once more: what replaces a request keeps the blocks.
+            # The same pin with another name, or pinned again: replacing a request keeps the blocks.
             return self._status_of(cid, "POST", f"/pins/{_quoted(status)}", what, wanted)
         return self._status_of(cid, "POST", "/pins", what, wanted)
 
     def _pins_of(self, cid: CID) -> Iterator[dict[str, Any]]:
         """Yields the states of the requests for a root.
 
-        A service that filters by nothing lists the pins of other roots as well, which are not to be removed.
+        A service that ignores filters also lists the pins of other roots, which must not be removed.
         """
         for status in self._listed(cid=str(cid), status=",".join(STATES)):
             if _is_of(status, cid):
@@ -178,7 +178,9 @@ class PinningService(Transport):
             answer, shown = self._send("GET", f"/pins?{urlencode(query)}", "list of pins")
             page = answer.get("results") if isinstance(answer, dict) else None
             if not isinstance(page, list):
-                raise TransportError(f"{self.name}: the list of pins is {shown!r}, no list")
+                raise TransportError(
+                    f"{self.name}: the list of pins is {shown!r}, which is not a list"
+                )
             fresh = [
                 status
                 for status in (self._checked(each, shown) for each in page)
@@ -187,7 +189,7 @@ class PinningService(Transport):
             seen.update(status["requestid"] for status in fresh)
             yield from fresh
             before = fresh[-1].get("created") if fresh else None
-            # A service may put fewer on a page than it was asked for.
+            # A service may put fewer requests on a page than requested.
             count = answer.get("count")
             has_more = count > len(page) if type(count) is int else len(page) >= _PAGE
             if before is None or not has_more:
@@ -201,10 +203,10 @@ class PinningService(Transport):
         what: str,
         wanted: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Returns the state of a request for a root, as the service answers.
+        """Returns the state of a request for a root, from the response of the service.
 
         Raises:
-            TransportError: The answer is about another root: nothing shows that this one is kept.
+            TransportError: The response is about another root, so nothing shows that this one is kept.
         """
         answer, shown = self._send(method, target, what, wanted)
         status = self._checked(answer, shown)
@@ -215,7 +217,7 @@ class PinningService(Transport):
         return status
 
     def _checked(self, status: Any, shown: str) -> dict[str, Any]:
-        """Returns the state of a request, whose parts have the right types."""
+        """Returns the state of a request after checking the types of its parts."""
         if (
             not isinstance(status, dict)
             or not isinstance(status.get("requestid"), str)
@@ -223,13 +225,15 @@ class PinningService(Transport):
             or not isinstance(status.get("pin"), dict)
             or not isinstance(status["pin"].get("cid"), str)
         ):
-            raise TransportError(f"{self.name}: answered {shown[:300]!r}, no state of a pin")
+            raise TransportError(
+                f"{self.name}: answered {shown[:300]!r}, which is not the state of a pin"
+            )
         return status
 
     def _send(
         self, method: str, target: str, what: str, wanted: dict[str, Any] | None = None
     ) -> tuple[Any, str]:
-        """Returns the JSON of a response, and its text as messages may show it."""
+        """Returns the JSON value of a response, and its text for use in messages."""
         return with_retries(lambda: self._try(method, target, what, wanted), self._retries)
 
     def _try(
@@ -251,7 +255,7 @@ class PinningService(Transport):
         try:
             return json.loads(text), shown
         except (ValueError, RecursionError):
-            raise TransportError(f"{what}: answered {shown!r}, no JSON") from None
+            raise TransportError(f"{what}: answered {shown!r}, which is not JSON") from None
 
     def _failure(self, body: Body, what: str) -> TransportError:
         text = body.error_text()
@@ -279,7 +283,7 @@ class PinningService(Transport):
 
 
 def _is_of(status: dict[str, Any], cid: CID) -> bool:
-    """Returns whether the state of a request is of a root, in whatever form it has its CID."""
+    """Returns whether the state of a request is for a root, in whatever form its CID is written."""
     try:
         return CID.parse(status["pin"]["cid"]).to_v1() == cid.to_v1()
     except AddressError:

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 GATEWAY_PROTOCOL = "transport-ipfs-gateway-http"
 BITSWAP_PROTOCOL = "transport-bitswap"
-# What a router is asked for. Providers that it found in the DHT have no protocol in many answers: "unknown".
+# Requested protocols. Providers that a router found in the DHT often have no protocol in the response:
+# "unknown".
 FILTERS = f"filter-protocols=unknown,{BITSWAP_PROTOCOL},{GATEWAY_PROTOCOL}&filter-addrs=tcp,dnsaddr"
 MAX_PROVIDERS = 100
 MAX_ADDRESSES = 20
-# Peers that are used, and addresses of each.
+# Maximum number of peers that are used, and of addresses of each.
 MAX_PEERS = 20
 _MAX_PEER_ADDRESSES = 4
 
@@ -35,7 +36,7 @@ _TCP = re.compile(
     r"(?P<base>/(?:ip4|ip6|dns|dns4|dns6)/[^/,?#\s]+/tcp/[0-9]{1,5}|/dnsaddr/[^/,?#\s]+)"
     r"(?:/(?:p2p|ipfs)/(?P<peer>[^/]+))?"
 )
-# Why a provider cannot be used, the reason of its best address: what it speaks, by a part of the address.
+# Reasons why a provider cannot be used, by a part of its address; the reason of its best address is given.
 _QUIC, _RELAY, _WEBSOCKET = "QUIC or WebRTC only", "behind a relay", "WebSocket only"
 _PRIVATE, _NO_ADDRESS, _OTHER = "in a private network", "without an address", "of another protocol"
 _REASONS = {
@@ -53,7 +54,7 @@ class Providers:
     Attributes:
         urls: Distinct URLs of HTTP gateways.
         peers: Multiaddrs of each peer over TCP, by its ID.
-        skipped: How many others there are, by the reason why they cannot be used.
+        skipped: Number of providers that cannot be used, by reason.
     """
 
     urls: list[str] = attrs.field(factory=list)
@@ -61,7 +62,7 @@ class Providers:
     skipped: Counter[str] = attrs.field(factory=Counter)
 
     def describe_skipped(self) -> str:
-        """Returns how many providers are skipped and why, "" where none are."""
+        """Returns the number of skipped providers with the reasons; "" if there are none."""
         if not self.skipped:
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
@@ -69,7 +70,7 @@ class Providers:
 
 
 def read_providers(answer: bytes, *, private: bool) -> Providers:
-    """Returns the providers in the response of a router.
+    """Parses the providers in the response of a router.
 
     Args:
         answer: The response: JSON, or one JSON record per line.
@@ -121,7 +122,7 @@ def _line(line: bytes) -> Any:
 
 
 def _protocols(record: dict[str, Any]) -> list[str]:
-    """Returns the protocols of a provider; none are known where the list is empty."""
+    """Returns the protocols of a provider; an empty list means unknown."""
     protocols = record.get("Protocols")
     if not isinstance(protocols, list):
         protocols = [record.get("Protocol")]  # of the schema "bitswap"
@@ -157,7 +158,7 @@ def _url(address: str, *, private: bool) -> str | None:
 def _add_peer(
     record: dict[str, Any], peers: dict[str, list[str]], *, private: bool
 ) -> tuple[bool, str]:
-    """Adds a peer that can be dialled; returns whether it can, and otherwise why not."""
+    """Adds a peer that can be dialled; returns whether it can be, and otherwise the reason."""
     peer = record.get("ID")
     addresses = _addresses(record)
     if not isinstance(peer, str) or not _PEER_ID.fullmatch(peer) or not addresses:

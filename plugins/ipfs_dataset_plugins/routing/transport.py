@@ -1,7 +1,8 @@
-"""Delegated routers: finds the providers of a CID, and reads from those as from any source.
+"""Delegated routers: finds the providers of a CID, and reads from them as from any source.
 
-Providers that serve HTTP are read as gateways. Those that serve Bitswap are read by whatever plugin serves
-the addresses of peers; all peers of one response are one transport, which asks them together.
+Providers that serve HTTP are read as gateways. Those that serve Bitswap are read by the plugin for the
+addresses of peers; all peers of one response form one transport, which requests blocks from all of them
+together.
 
 Neither the router nor the providers are trusted. A provider that sends a block with a wrong hash is not used
 again, and the next one is tried.
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 4 << 20
-# A provider is not used after so many failures in succession, or after one block with a wrong hash.
+# A provider is not used after this many consecutive failures, or after one block with a wrong hash.
 MAX_FAILURES = 3
 REFRESH_SECONDS = 300.0
 # Stands among the CIDs that were looked up for a request that failed while providers were known.
@@ -54,7 +55,7 @@ _ACCEPT = "application/x-ndjson, application/json"
 
 @attrs.define(eq=False)
 class _Provider:
-    """A source that the router named: a gateway, or the peers of one response."""
+    """A source found by the router: a gateway, or the peers of one response."""
 
     transport: Transport
     failures: int = 0
@@ -73,7 +74,7 @@ class RoutingTransport(Transport):
 
     Args:
         address: ``routing+https://router``.
-        options: `timeout` is used here. Headers and credentials are never sent to providers.
+        options: `timeout` is used. Headers and credentials are never sent to providers.
     """
 
     concurrency = 8
@@ -84,11 +85,11 @@ class RoutingTransport(Transport):
         endpoint = parse_endpoint(address.partition("+")[2].rstrip("/"))
         self.name = f"router {endpoint.name}"
         self._private = is_private(endpoint.url)
-        # The router is not trusted: its providers must not lead into the network of the reader.
+        # The router is not trusted: its providers must not lead into the network of the user.
         self._providers_allowed = EVERYWHERE if self._private else PUBLIC
         self._client = HTTPClient(endpoint, options)
         self._provider_options = attrs.evolve(options, headers={}, auth=None)
-        # By URL, or by the address of the peers.
+        # Keyed by URL, or by the address of the peers.
         self._providers: dict[str, _Provider] = {}
         self._peers: dict[str, str] = {}  # the address that each peer is in, by its ID
         self._no_peers = ""  # why peers cannot be read
@@ -206,11 +207,11 @@ class RoutingTransport(Transport):
 
     def _lied(self, provider: _Provider, error: VerificationError) -> None:
         name = provider.transport.name
-        log.warning("Provider %s lied and is not asked again: %s", name, error)
+        log.warning("Provider %s sent wrong data and is not used again: %s", name, error)
         provider.lied = True
 
     def _look_up(self, cid: CID, *, only_if_due: bool = False) -> None:
-        """Requests the providers of a CID from the router, for each CID once within the refresh time."""
+        """Requests the providers of a CID from the router, for each CID at most once per refresh time."""
         with self._looking_up:  # a second thread waits for the response to the first one
             now = time.monotonic()
             asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
@@ -236,12 +237,12 @@ class RoutingTransport(Transport):
         try:
             return read_providers(body.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:
-            raise TransportError(f"{what}: the answer is no JSON ({error})") from error
+            raise TransportError(f"{what}: the response is not JSON ({error})") from error
 
     def _explained(self, cid: CID) -> str:
-        """Returns what is known about providers that cannot be used, for an error."""
+        """Returns information about providers that cannot be used, for an error."""
         try:
-            found = self._ask_router(cid)  # the filters of other requests leave most of them out
+            found = self._ask_router(cid)  # the filters of other requests exclude most of them
         except TransportError as error:
             log.debug("%s", error)
             return ""
@@ -271,7 +272,7 @@ class RoutingTransport(Transport):
                 self._add_peers(new)
 
     def _add_provider(self, address: str) -> None:
-        """Adds the gateway at a URL, or gives a provider that is known another chance."""
+        """Adds the gateway at a URL, or gives a known provider another chance."""
         known = self._providers.get(address)
         if known is None:
             made = GatewayTransport(
@@ -282,7 +283,7 @@ class RoutingTransport(Transport):
             known.failures = 0
 
     def _add_peers(self, peers: dict[str, list[str]]) -> None:
-        """Adds a transport for peers; those whose address it does not take are left out."""
+        """Adds a transport for peers, except for peers with addresses that it does not accept."""
         try:
             address, transport = self._open_peers(peers)
         except AddressError:
@@ -311,6 +312,6 @@ class RoutingTransport(Transport):
 
     def _open_peers(self, peers: dict[str, list[str]]) -> tuple[str, Transport]:
         joined = ",".join(address for addresses in peers.values() for address in addresses)
-        # The peers are checked when they are dialled, too: their names may lead to private addresses.
+        # Peers are also checked when they are dialled, because their names may lead to private addresses.
         address = f"bitswap:{joined}{'' if self._private else '?public=1'}"
         return address, open_transport(address, self._provider_options)

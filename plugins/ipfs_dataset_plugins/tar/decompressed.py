@@ -105,11 +105,11 @@ class DecompressedArchive:
         what = what or ("a TAR archive" if is_header(trailing) else other_format(trailing))
         if what is not None:
             raise FormatError(
-                f"{self.name!r} has {what} behind its {self._compression} data. It can only be followed "
+                f"{self.name!r} has {what} after its {self._compression} data. It can only be followed "
                 "by data with the same compression. Publish them as separate objects."
             )
         warnings.warn(
-            f"{self.name!r} has bytes behind its {self._compression} data that are not compressed "
+            f"{self.name!r} has bytes after its {self._compression} data that are not compressed "
             f"({trailing[:8]!r}…). They are ignored; nothing is missing unless they were meant to be data.",
             stacklevel=2,
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.archives.buffered import BufferedFile
 
 _PIECE_BYTES = 1 << 20
-# How much of other data is searched for a header.
+# Number of bytes of other data that are searched for a header.
 _MAX_SEARCHED_BYTES = 8 << 20
 _NOT_ZERO = re.compile(rb"[^\0]")
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257
@@ -59,23 +59,24 @@ def next_archive(
     what = f"data compressed by {kind}" if kind else other_format(block)
     if what is not None:
         raise FormatError(
-            f"{name!r} has {what} at byte {at}, behind its end mark at byte {mark}. Publish them as "
+            f"{name!r} has {what} at byte {at}, after its end mark at byte {mark}. Publish them as "
             "separate objects."
         )
     if (later := _find_header(archive, at)) is not None:
         if not ignore_zeros:
             raise _concatenated(name, mark, later)
         raise FormatError(
-            f"{name!r} is damaged: at byte {at}, behind the end mark at byte {mark}, are bytes that are no "
-            f"header, and one follows at byte {later}. Publish it again from its parts."
+            f"{name!r} is damaged: at byte {at}, after the end mark at byte {mark}, there are "
+            f"bytes that are not a header, and a header follows at byte {later}. Publish it again "
+            "from its parts."
         )
     if not mark:
         raise FormatError(
             f"{name!r} is not a TAR archive, or damaged: it begins with zeros, and the bytes that follow "
-            f"them at byte {at} are no header."
+            f"them at byte {at} are not a header."
         )
     warnings.warn(
-        f"{name!r} has bytes behind its end mark, from byte {at} on, that are no archive. They are "
+        f"{name!r} has bytes after its end mark, from byte {at} on, that are not an archive. They are "
         "ignored; nothing is missing unless they were meant to be data.",
         stacklevel=2,
     )
@@ -84,7 +85,7 @@ def next_archive(
 
 def _concatenated(name: str, mark: int, at: int) -> FormatError:
     return FormatError(
-        f"{name!r} has another TAR header at byte {at}, behind its end mark at byte {mark}, as in "
+        f"{name!r} has another TAR header at byte {at}, after its end mark at byte {mark}, as in "
         "concatenated archives. To continue there as tar --ignore-zeros does, give the object the format "
         "TarReader(ignore_zeros=True), of ipfs_dataset_plugins.tar; or publish the archives separately."
     )
@@ -102,7 +103,7 @@ def _skip_zeros(archive: BufferedFile, start: int, most_zeros: float) -> int | N
             break
         if position - start > most_zeros:
             raise LimitError(
-                f"{archive.name!r} has more than {most_zeros} zero bytes behind its end mark: if you "
+                f"{archive.name!r} has more than {most_zeros} zero bytes after its end mark: if you "
                 "trust it, give limits=Limits(expansion_bytes=…)"
             )
     return None

@@ -66,16 +66,16 @@ class Extensions:
                 self._shared[key] = value
 
     def member(self, start: int, header: Header, block: bytes, blocks: MapBlocks) -> Member:
-        """Returns the member that all headers together describe.
+        """Returns the member described by all of its headers.
 
         Args:
             start: The offset of the first header.
             header: The member's own header.
             block: The same header, unparsed.
-            blocks: The blocks behind that header.
+            blocks: The blocks after that header.
 
         Raises:
-            ValueError: The headers contradict each other.
+            ValueError: The headers are inconsistent.
         """
         fields = self._shared | dict(self._records)
         stored = decimal(fields[b"size"]) if b"size" in fields else header.size

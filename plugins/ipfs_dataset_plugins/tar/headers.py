@@ -5,8 +5,9 @@ Fields are interpreted as by GNU tar and libarchive (bsdtar), which agree on nea
 and it leaves out members of unknown types, which POSIX says to read as regular files.
 
 `parse_header` parses any header. `simple_headers` is a fast path for the headers that nearly all members
-have: it parses many at once and stops at the first one that needs `parse_header`. It never decides
-differently, it only is several times faster: for small members, parsing costs more than the network.
+have: it parses many at once and stops at the first one that needs `parse_header`. Its results are always the
+    same,
+but several times faster: for small members, parsing costs more than the network.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Header(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One member, as its own header and those in front of it describe it.
+    """One member, as described by its own header and its extension headers.
 
     Attributes:
         start: The offset of its first header, which may be that of its long name.
@@ -99,7 +100,7 @@ class Member(NamedTuple):
 
     @property
     def stored(self) -> int:
-        """The number of bytes of the archive that hold the content."""
+        """The number of bytes of the archive that contain the content."""
         return self.size if self.parts is None else sum(length for _, length in self.parts)
 
 

@@ -1,4 +1,4 @@
-"""The members of a TAR archive: a scan of the headers, and which member holds the content of each sample."""
+"""The members of a TAR archive: scans the headers, and finds the member with the content of each sample."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MemberScanner:
         self.archive = archive
         self.repetition = RepetitionCheck(archive, limits)
         self._ignore_zeros = ignore_zeros
-        # A few compressed bytes, or blocks that are linked again and again, may stand for any number of them.
+        # A few compressed bytes, or blocks that are linked repeatedly, may stand for any number of headers.
         self._most_zeros = limits.expansion_bytes
         self._global_fields: dict[bytes, bytes] = {}
 
@@ -89,8 +89,8 @@ class MemberScanner:
         At an end mark that is ignored, this is the first member after it.
 
         Raises:
-            FormatError: As `members`.
-            LimitError: As `members`.
+            FormatError: As for `members`.
+            LimitError: As for `members`.
         """
         self.repetition.add(1, start)
         block = self._read_block(start)
@@ -114,8 +114,8 @@ class MemberScanner:
         """Returns the offset of the first member at or after `start`; None if there is none.
 
         Raises:
-            FormatError: As `members`.
-            LimitError: As `members`.
+            FormatError: As for `members`.
+            LimitError: As for `members`.
         """
         position = 0
         while position < start:
@@ -251,7 +251,7 @@ class SampleMembers:
             self._files[_key(member.name)] = self._resolve(member)
             if len(self._files) > _MAX_NAMES_BEFORE_LINKS:
                 raise LimitError(
-                    f"{self._name!r} has hard links behind more than {_MAX_NAMES_BEFORE_LINKS} "
+                    f"{self._name!r} has hard links after more than {_MAX_NAMES_BEFORE_LINKS} "
                     "members. Pack it without hard links."
                 )
         self._files[_key(link.name)] = target = self._resolve(link)

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import Limits, MemberIndex, ObjectFile, Sample, Span
     from ipfs_dataset_plugins.tar.headers import Parts
 
-# After so much input every compression has put out something: the blocks of bzip2 have 900 kB.
+# After this much input, every compression has produced output: the blocks of bzip2 have 900 kB.
 _MAX_RECOGNIZED_BYTES = 2 << 20
-# Samples of so many bytes are made together: memory of more would leave the processor's cache until it is
-# used again.
+# Number of bytes of samples that are made together: more memory would leave the processor's cache before it
+# is used again.
 _TOGETHER_BYTES = 64 << 10
 _UNREADABLE_SUFFIXES = (".tar.z", ".taz", ".tar.lz", ".tlz", ".tar.lz4", ".tar.lzo", ".tar.lrz")
 
@@ -156,7 +156,7 @@ class TarReader(Reader):
     ) -> Iterator[Sample]:
         archive, limits = RandomAccessFile(source), source.limits
         found, numbers = cast("TarIndex", index), list(positions)
-        # What follows decides as `_indexed_sample` does, of a member that is stored as it is.
+        # The code below makes the same decisions as `_indexed_sample` for members that are not sparse.
         limit = 0 if found.has_sparse else limits.member_bytes
         names, spans = found.names_at(numbers), found.spans_at(numbers)
         for position, name, (start, stop) in zip(numbers, names, spans, strict=True):
@@ -233,7 +233,7 @@ def _stream(
 
 
 def _whole_members(piece: bytes, at: int, limit: int, stop: float) -> list[tuple[int, str, int]]:
-    """Returns a run of members with simple headers, as `simple_headers` does, of which a piece has all bytes.
+    """Returns a run of members with simple headers, like `simple_headers`, that are completely in a piece.
 
     Args:
         piece: Part of an archive.
@@ -290,7 +290,7 @@ def _content(
 
 
 def _unbuffered(source: ObjectFile) -> BufferedFile:
-    """Returns an archive of which exactly the bytes are read that are requested."""
+    """Returns an archive from which exactly the requested bytes are read."""
     return BufferedFile(source, piece=0)
 
 

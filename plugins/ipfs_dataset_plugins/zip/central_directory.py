@@ -1,4 +1,4 @@
-"""The central directory of a ZIP archive, and the index that is made of it; no member is read.
+"""The central directory of a ZIP archive, and the index that is built from it; no member is read.
 
 The standard library's `zipfile` is not used, because it keeps an object of half a kilobyte for each
 member, far more than the index. The same archives are accepted: with data in front, comments, zip64.

@@ -134,8 +134,8 @@ def test_a_block_that_the_node_lacks_is_not_found(call, message):
     [
         (Plan(status=403, body=b"403 - Forbidden"), "refused .*check auth="),
         (Plan(status=401), "refused .*check auth="),
-        (Plan(status=404, body=b"404 page not found"), "does not look like a node's RPC API"),
-        (html(status=405), "does not look like a node's RPC API"),
+        (Plan(status=404, body=b"404 page not found"), "probably not a node's RPC API"),
+        (html(status=405), "probably not a node's RPC API"),
         (refusal("this dag node is a directory"), "this dag node is a directory"),
     ],
 )

@@ -112,7 +112,7 @@ def test_thousands_of_empty_members_are_empty():
 @pytest.mark.parametrize("tail", [b"x", b"\x1f", b"\0\0x", b"no gzip at all" * 9])
 def test_what_follows_and_is_no_gzip_is_warned_of_and_ignored_as_by_gzip(tail):
     whole = gzip.compress(tar_of(MEMBERS[:3]))
-    with pytest.warns(UserWarning, match="behind its gzip data"):
+    with pytest.warns(UserWarning, match="after its gzip data"):
         assert tars(whole + tail) == MEMBERS[:3]
 
 

@@ -178,7 +178,7 @@ SMALL_TARS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*has bytes behind its")
+@pytest.mark.filterwarnings("ignore:.*has bytes after its")
 @pytest.mark.skipif(not SMALL_TARS, reason="neither CPython's tests nor Go are installed")
 @settings(max_examples=400, deadline=None)
 @given(data=_damaged(SMALL_TARS))

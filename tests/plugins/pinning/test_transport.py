@@ -195,7 +195,7 @@ def test_a_pin_of_no_cid_is_left_out(caplog):
     good = {"count": 2, "results": [GOOD, {**GOOD, "requestid": "2", "pin": {"cid": "nonsense"}}]}
     with PinningServer(fault=lambda _: answer(good)) as server:
         assert list_pins(server.address) == [Pin(cid=ONE)]
-    assert "a pin of no CID" in caplog.text
+    assert "a pin without a valid CID" in caplog.text
 
 
 def test_a_service_gives_no_blocks(tmp_path):
@@ -203,7 +203,7 @@ def test_a_service_gives_no_blocks(tmp_path):
     from ipfs_dataset_core import Options
 
     service = PinningService("pinning+https://service.example", Options())
-    with pytest.raises(ObjectNotFoundError, match="gives no blocks"):
+    with pytest.raises(ObjectNotFoundError, match="does not serve blocks"):
         service.get_block(CID.parse(str(ONE)))
     service.close()
     with pytest.raises(AddressError, match="can only be read"):

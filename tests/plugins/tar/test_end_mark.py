@@ -103,9 +103,9 @@ def test_padding_is_no_archive(read, zeros):
 @pytest.mark.parametrize("read", [read_all, read_by_index])
 @pytest.mark.parametrize("tail", [b"\n", b"left over in the last record" * 90, b"\xff" * (2 << 20)])
 def test_other_bytes_behind_the_end_mark_are_warned_of(read, tail):
-    with pytest.warns(UserWarning, match=r"'object' has bytes behind its end mark"):
+    with pytest.warns(UserWarning, match=r"'object' has bytes after its end mark"):
         assert read(tar_of(A) + tail) == A
-    with pytest.warns(UserWarning, match="no archive"):
+    with pytest.warns(UserWarning, match="not an archive"):
         assert read(tar_of(A) + tail, ON) == A
 
 
@@ -145,7 +145,7 @@ def test_zeros_and_then_anything_is_no_empty_dataset(read, rest):
 @pytest.mark.parametrize("tail", [b"x", b"trailing garbage" * 99, bytes(99) + b"\n"])
 def test_bytes_behind_compressed_data_are_warned_of_as_by_gzip(compression, tail):
     data = COMPRESSORS[compression](tar_of(A)) + tail
-    with pytest.warns(UserWarning, match=rf"'object' has bytes behind its {compression} data"):
+    with pytest.warns(UserWarning, match=rf"'object' has bytes after its {compression} data"):
         assert read_all(data) == A
 
 
@@ -154,7 +154,7 @@ def test_an_archive_behind_compressed_data_is_refused(compression):
     others = [data for name, compress in COMPRESSORS.items() if name != compression
               for data in [compress(tar_of(B))]]  # fmt: skip
     for other in (*others, tar_of(B), zip_of(B)):
-        with pytest.raises(FormatError, match=f"behind its {compression} data"):
+        with pytest.raises(FormatError, match=f"after its {compression} data"):
             read_all(COMPRESSORS[compression](tar_of(A)) + other)
 
 

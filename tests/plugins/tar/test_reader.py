@@ -143,7 +143,7 @@ def test_a_compressed_archive_cut_anywhere_is_an_error(compression):
             read_all(whole[:cut])
 
 
-@pytest.mark.filterwarnings("ignore:.*has bytes behind its")
+@pytest.mark.filterwarnings("ignore:.*has bytes after its")
 @pytest.mark.parametrize("compression", COMPRESSORS)
 @given(data=st.data())
 @settings(deadline=None)
