@@ -1,3 +1,3 @@
-"""Reads blocks from any IPFS peer: libp2p over TCP, and Bitswap. Nothing is served, and nothing listens."""
+"""Reads blocks from IPFS peers, using Bitswap over libp2p and TCP. It serves nothing and does not listen."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The addresses of this transport: that of a peer, or ``bitswap:`` with several peers and options."""
+"""The addresses of this transport: that of a peer, or ``bitswap:`` followed by several peers and options."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_CONNECTIONS = 16
 
 @attrs.frozen(kw_only=True)
 class BitswapAddress:
-    """What an address stands for.
+    """The parts of an address.
 
     Attributes:
-        peers: The addresses of each peer, by its id, in the order in which they were given.
-        connections: Connections to a peer at the most.
-        public_only: Whether names of hosts must not lead to private addresses.
-        bootstrap: Peers of the DHT by which those that have the data are found, or ``default``.
+        peers: The addresses of each peer, by peer ID, in the order in which they were given.
+        connections: Maximum number of connections to a peer.
+        public_only: Whether host names must not lead to private addresses.
+        bootstrap: Peers of the DHT through which to find sources, or ``default``.
     """
 
     peers: dict[str, tuple[PeerAddress, ...]]
@@ -36,13 +36,13 @@ class BitswapAddress:
 
     @classmethod
     def parse(cls, text: str) -> BitswapAddress:
-        """Returns what an address stands for.
+        """Parses an address.
 
         Args:
-            text: A multiaddr with a peer id, or several, separated by commas, behind ``bitswap:``. These may
-                be followed by options as in a URL: ``connections=``, the number of connections to a peer
-                at the most, ``public=1``, which refuses private addresses, and ``bootstrap=``, peers of the
-                DHT, separated by commas, or ``default`` for the public ones. Peers need not be given then.
+            text: A multiaddr with a peer ID, or several, separated by commas, after ``bitswap:``. Options may
+                follow, as in a URL: ``connections=``, the maximum number of connections to a peer,
+                ``public=1``, which rejects private addresses, and ``bootstrap=``, peers of the DHT, separated
+                by commas, or ``default`` for the public ones. With ``bootstrap=``, peers may be omitted.
 
         Raises:
             AddressError: It is malformed.
@@ -55,11 +55,11 @@ class BitswapAddress:
             peers[name] = (*peers.get(name, ()), address)
         options = _options(text, query)
         if not peers and not options.get("bootstrap"):
-            raise AddressError(f"{text[:200]!r} names no peer: write {_FORM}")
+            raise AddressError(f"{text[:200]!r} has no peer: write {_FORM}")
         return cls(peers=peers, **options)
 
     def each_peer(self) -> Iterator[BitswapAddress]:
-        """Yields an address for each peer by itself, with the same options."""
+        """Yields an address for each peer, with the same options."""
         for name, addresses in self.peers.items():
             yield attrs.evolve(self, peers={name: addresses})
 
@@ -74,14 +74,16 @@ def _options(text: str, query: str) -> dict[str, Any]:
         if name == "connections" and value.isascii() and value.isdigit():
             found["connections"] = int(value)
             if not 1 <= found["connections"] <= _MAX_CONNECTIONS:
-                raise AddressError(f"{text[:200]!r}: connections= is from 1 to {_MAX_CONNECTIONS}")
+                raise AddressError(
+                    f"{text[:200]!r}: connections= must be from 1 to {_MAX_CONNECTIONS}"
+                )
         elif name == "public" and value in ("0", "1"):
             found["public_only"] = value == "1"
         elif name == "bootstrap" and value:
             found["bootstrap"] = tuple(value.split(","))
         else:
             raise AddressError(
-                f"{text[:200]!r}: {name}={value!r:.40} is no option; there are connections=1 to "
+                f"{text[:200]!r}: {name}={value!r:.40} is not an option; the options are connections=1 to "
                 f"{_MAX_CONNECTIONS}, public=1 and bootstrap=default or the addresses of peers"
             )
     return found

@@ -13,7 +13,7 @@ PLUGIN = TransportPlugin(
 
 
 class _Plugin:
-    """What the entry point names."""
+    """The plugin to which the entry point refers."""
 
     @hookimpl
     def ipfs_dataset_transports(self) -> list[TransportPlugin]:

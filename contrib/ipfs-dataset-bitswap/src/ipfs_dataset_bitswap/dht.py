@@ -1,4 +1,4 @@
-"""The transport that finds peers in the DHT, and reads from whoever has the data."""
+"""The transport that finds peers in the DHT, and reads from the peers that have the data."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Peers of one lookup that are read from, and addresses of each.
+# Maximum number of peers per lookup that are read from, and of addresses of each.
 _MAX_PEERS, _MAX_ADDRESSES = 20, 4
-# Peers are not used for some seconds after so many failures in succession, or until they are found again.
+# After this many consecutive failures, peers are not used for some seconds, or until they are found again.
 _MAX_FAILURES, _REST_SECONDS = 3, 60.0
-# Seconds after which the DHT is asked again about the same block.
+# Seconds after which the DHT is queried again for the same block.
 REFRESH_SECONDS = 300.0
 
 
 def open_peers(address: str, options: Options) -> Transport:
-    """Returns the transport at an address: that of the peers in it, or one that finds peers in the DHT.
+    """Returns the transport at an address: that of the given peers, or one that finds peers in the DHT.
 
     Raises:
         AddressError: It is malformed.
@@ -55,9 +55,9 @@ class _Peers:
 
     Attributes:
         transport: Reads from them.
-        given: Whether they were given: they are kept, whatever happens.
-        failures: How many there were in succession.
-        failed: When the last one was, on the monotonic clock.
+        given: Whether they were given by the user, and are therefore kept whatever happens.
+        failures: Number of consecutive failures.
+        failed: Time of the last failure on the monotonic clock.
     """
 
     transport: BitswapTransport
@@ -70,7 +70,7 @@ class _Peers:
         return self.failures < _MAX_FAILURES or time.monotonic() - self.failed > _REST_SECONDS
 
     def note(self, error: Exception) -> None:
-        """Counts a failure; that they lack a block is none."""
+        """Counts a failure, unless the peers merely lack a block."""
         if not isinstance(error, ObjectNotFoundError):
             self.failures += 1
             self.failed = time.monotonic()
@@ -79,12 +79,12 @@ class _Peers:
 class DhtTransport(Transport):
     """Blocks from peers that are found in the DHT, and records of IPNS names.
 
-    A peer that has one block of a dataset usually has all of it, so peers are remembered; the DHT is asked
-    again for a block that none of them has. Nothing is told to the DHT but what is looked for.
+    A peer that has one block of a dataset usually has all of it, so peers are remembered. The DHT is queried
+    again for a block that none of them has. Queries reveal only the blocks and names that are requested.
 
     Args:
-        address: Has the bootstrap peers, and may have others.
-        options: `timeout` and `memory` count here.
+        address: The address, with bootstrap peers and possibly other peers.
+        options: `timeout` and `memory` are used.
     """
 
     concurrency = 16
@@ -97,10 +97,10 @@ class DhtTransport(Transport):
         bootstrap = bootstrap_peers(address.bootstrap)
         named = "default" in address.bootstrap
         self.name = f"DHT by {'its public bootstrap peers' if named else bootstrap[0]}"
-        # Half of the time of one request is left for reading from those who were found.
+        # Half of the time of a request is reserved for reading from the peers that were found.
         self._client = KademliaClient(bootstrap, options.timeout / 2)
         self._found: dict[str, _Peers] = {}
-        self._known: dict[str, str] = {}  # the transport of each peer that was found, by its id
+        self._known: dict[str, str] = {}  # the transport of each peer that was found, by peer ID
         self._asked: dict[bytes, float] = {}
         self._skipped = ""
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class DhtTransport(Transport):
         if block is not None:
             return block
         if not tried:
-            raise ObjectNotFoundError(f"{self.name}: knows no peer with block {cid}{self._skipped}")
+            raise ObjectNotFoundError(f"{self.name}: found no peer with block {cid}{self._skipped}")
         said = "; ".join(str(error) for error in tried.values())
         message = f"{self.name}: no peer delivered block {cid}: {said}{self._skipped}"
         if all(isinstance(error, ObjectNotFoundError) for error in tried.values()):
@@ -194,8 +194,8 @@ class DhtTransport(Transport):
         return None
 
     def _look_up(self, cid: CID) -> None:
-        """Looks for peers that have a block, for each block once within the refresh time."""
-        with self._looking_up:  # a second thread waits for what the first one finds
+        """Searches for peers that have a block, at most once per block within the refresh time."""
+        with self._looking_up:  # a second thread waits for the result of the first one
             now = time.monotonic()
             asked = {k: t for k, t in self._asked.items() if now - t < REFRESH_SECONDS}
             if cid.multihash in asked:
@@ -228,7 +228,7 @@ class DhtTransport(Transport):
             self._skipped = f"; {skipped.total()} skipped that cannot be dialled ({counts})"
 
     def _known_at(self, name: str, found: FoundPeer) -> _Peers | None:
-        """Returns those with whom a peer is known; None where it is not, or failed and has moved."""
+        """Returns the known peers that include a peer; None if it is unknown, or has failed and moved."""
         address = self._known.get(name)
         if address is None:
             return None
@@ -238,7 +238,7 @@ class DhtTransport(Transport):
         return known
 
     def _drop_failed(self) -> None:
-        """Forgets the peers that failed: found again, they may be elsewhere; else they would gather."""
+        """Forgets failed peers, which may have moved, and would otherwise accumulate."""
         with self._lock:
             failed = {
                 address: peers

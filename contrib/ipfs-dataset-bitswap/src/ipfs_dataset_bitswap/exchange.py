@@ -1,11 +1,12 @@
-"""Gets blocks from several peers: which peer is asked for which block, and what follows when it fails.
+"""Fetches blocks from several peers: decides which peer each block is requested from, and handles failures.
 
-Each block is requested from one peer. Where it is not known which of several peers have the data, they are
-asked that first (WANT_HAVE); a peer that had some of them is taken to have the rest, and is asked for blocks
-at once. A block that a peer lacks, or that is late, is requested from another one. Blocks arrive without
-their CIDs: each is hashed, once, and belongs to the want with that hash, or to none.
+Each block is requested from one peer. If it is unknown which of several peers have the data, they are queried
+first (WANT_HAVE). A peer that had some of the blocks is assumed to have the rest, and blocks are then
+requested from it directly. If a peer lacks a block, or is late, the block is requested from another one.
+Blocks arrive without their
+CIDs: each is hashed once, and assigned to the want with that hash, if there is one.
 
-Only threads that want blocks wait here, and look for what is late meanwhile. The threads of connections call
+Only threads that want blocks wait here, and meanwhile check for late blocks. The threads of connections call
 `received`, `connected` and `disconnected`, which never wait for a peer.
 """
 
@@ -40,35 +41,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Bytes that a block is taken to have until some have arrived, and the weight of each that arrives.
+# Assumed size of a block until some have arrived, and the weight of each new block in the average.
 _FIRST_BLOCK_BYTES, _WEIGHT = 256 << 10, 0.25
-# Seconds after which a block is late, where another peer can be asked: at least so many, and so many times
-# what the connection usually takes.
+# A block is late, if another peer can be used, after at least this many seconds, and this many times the
+# usual time of the connection.
 _PATIENCE, _PATIENCE_FACTOR = 1.0, 4.0
-# Seconds from one look for late blocks to the next.
+# Seconds between checks for late blocks.
 _TICK = 0.1
-# Seconds after which a connection that sent a block which nobody requested is taken to have damaged one of
-# those that it owes, unless they arrive.
+# Seconds after which a connection that sent an unrequested block is assumed to have damaged one of the
+# requested ones, unless these arrive.
 _DAMAGE_SECONDS = 0.5
-# Wants that are passed over because the peers that have them are busy, before the search for others ends.
+# Number of wants that are skipped because their peers are busy, before the search for others ends.
 _MAX_PASSED = 32
-# The multihash of the empty block, that of an empty file. Kubo answers DONT_HAVE for it, although it has it.
+# The multihash of the empty block, as of an empty file. Kubo answers DONT_HAVE for it, although it has it.
 _EMPTY = make_cid(b"", RAW).multihash
-# Of version 1, with a codec of one byte and sha2-256.
+# Version 1, with a codec of one byte and sha2-256.
 _USUAL_CID_BYTES = 36
 
 
 class Exchange:
-    """The wants of one process, and the peers that are asked for them. Thread-safe.
+    """The wants of one process, and the peers from which they are requested. Thread-safe.
 
     Args:
         peers: At least one.
         timeout: Seconds without progress after which a peer has failed.
-        memory: Bytes of blocks, at the most, that are requested or have arrived and were not taken.
+        memory: Maximum number of bytes of blocks that are requested, or have arrived and were not taken.
 
     Attributes:
         duplicates: Number of blocks that arrived again, or after they were no longer wanted.
-        unrequested: Number of blocks that arrived and were never requested.
+        unrequested: Number of blocks that arrived without ever having been requested.
     """
 
     def __init__(self, peers: Sequence[Peer], timeout: float, memory: int) -> None:
@@ -81,7 +82,7 @@ class Exchange:
         self._memory = memory
         self._lock = threading.Lock()
         self._wants: dict[bytes, Want] = {}
-        # What waits for room at a peer; single blocks, for which a thread waits, before batches.
+        # Wants that wait for capacity of a peer; single blocks, for which a thread waits, precede batches.
         self._urgent: deque[bytes] = deque()
         self._batched: deque[bytes] = deque()
         self._owed = 0
@@ -91,14 +92,15 @@ class Exchange:
         self._next_look = 0.0
         self._is_closed = False
 
-    # Called by who wants blocks.
+    # Called by threads that want blocks.
 
     def get_block(self, cid: CID) -> bytes:
         """Returns one block, verified.
 
         Raises:
             ObjectNotFoundError: No peer has it.
-            VerificationError: A peer sent other bytes, and no other peer sent it; or its hash proves nothing.
+            VerificationError: A peer sent wrong bytes, and no other peer sent the block; or its hash proves
+                nothing.
             TransportError: No peer sent it.
         """
         request = self._begin((cid,), urgent=True)
@@ -113,8 +115,8 @@ class Exchange:
         """Yields blocks as they arrive, verified; those that no peer has are left out.
 
         Raises:
-            VerificationError: As `get_block`, when nothing else can arrive.
-            TransportError: Likewise.
+            VerificationError: As for `get_block`, once nothing else can arrive.
+            TransportError: As for `get_block`, once nothing else can arrive.
         """
         request = self._begin(cids, urgent=False)
         try:
@@ -130,7 +132,7 @@ class Exchange:
         with self._lock:
             self._is_closed = True
             for key in list(self._wants):
-                self._fail(key, TransportError("The dataset was closed while this was read"))
+                self._fail(key, TransportError("The dataset was closed during the read"))
         for peer in self.peers:
             peer.close()
 
@@ -138,7 +140,7 @@ class Exchange:
         request = Request(self._lock)
         for cid in cids:
             if not cid.is_identity and cid.multihash[:2] != SHA2_256_PREFIX:
-                hasher(cid)  # refuses a hash that proves nothing
+                hasher(cid)  # rejects a hash that proves nothing
         with self._lock:
             if self._is_closed:
                 raise TransportError("The dataset was closed")
@@ -166,7 +168,7 @@ class Exchange:
         request.missing.add(key)
 
     def _end(self, request: Request) -> None:
-        """Takes back what a request still waits for, where nobody else does."""
+        """Withdraws the remaining wants of a request, unless others wait for them."""
         with self._lock:
             for key in request.missing:
                 want = self._wants[key]
@@ -196,7 +198,7 @@ class Exchange:
         return taken
 
     def _wait(self, request: Request) -> None:
-        """Waits until something has arrived or nothing more can, and looks for what is late meanwhile."""
+        """Waits until something has arrived or nothing more can, and meanwhile checks for late blocks."""
         request.is_waiting = True
         try:
             while request.missing and not request.arrived:
@@ -215,16 +217,16 @@ class Exchange:
         want = self._wants[min(request.missing)]
         peers = [want.link.peer] if want.link else [*want.questioned] or self.peers
         names = ", ".join(peer.name for peer in peers)
-        more = f", and not of {len(request.missing) - 1} others" if len(request.missing) > 1 else ""
-        return f"{names}: no answer of block {want.cid} before the deadline{more}"
+        more = f", or of {len(request.missing) - 1} others" if len(request.missing) > 1 else ""
+        return f"{names}: no response for block {want.cid} before the deadline{more}"
 
     # Called by the threads of connections.
 
     def received(self, link: Link, message: Message) -> None:
-        """Takes what a peer sent.
+        """Handles a message from a peer.
 
         Raises:
-            LimitError: It has sent so much that nobody requested that the connection has to be closed.
+            LimitError: The peer has sent so much unrequested data that the connection must be closed.
         """
         hashed = [(_multihash(prefix, data), data) for prefix, data in message.blocks]
         with self._lock:
@@ -241,21 +243,21 @@ class Exchange:
         link.check_unrequested()
 
     def connected(self, link: Link) -> None:
-        """Requests what waits from a connection that is new."""
+        """Sends waiting requests over a new connection."""
         with self._lock:
             link.heard = time.monotonic()
             self._share_out()
             self._ask_queued()
 
     def disconnected(self, link: Link, error: Exception) -> None:
-        """Requests from others what a connection owed: it was closed, or could not be made."""
+        """Requests the outstanding blocks of a connection elsewhere: it was closed, or could not be made."""
         with self._lock:
             now = time.monotonic()
             peer = link.peer
             peer.drop(link, error, now)
             for key, want in list(link.owed.items()):
                 self._unask(key, want)
-                # A peer may close a connection that was idle, at the moment at which it is used again.
+                # A peer may close an idle connection just when it is used again.
                 if link.has_delivered and not want.losses and not isinstance(error, _OF_PEER):
                     want.losses += 1
                 else:
@@ -280,12 +282,12 @@ class Exchange:
             return
         if want.link is link:
             link.delivered(want, now)
-        else:  # it was asked before, or sent the block in place of a statement that it has it
+        else:  # it was queried before, or sent the block instead of HAVE
             link.heard, link.has_delivered = now, True
         link.peer.has_data()
         self._block_bytes += (len(data) - self._block_bytes) * _WEIGHT
         if self._held > self._memory and not any(r.is_waiting for r in want.requests):
-            # Blocks are larger than they were, and are not taken: requested again when there is room.
+            # Blocks are larger than expected, and are not accepted: requested again when there is room.
             self._unask(key, want)
             self._enqueue(key, want)
             return
@@ -305,10 +307,10 @@ class Exchange:
     def _has(self, link: Link, key: bytes, now: float) -> None:
         peer, want = link.peer, self._wants.get(key)
         if want is None and key in peer.requested:
-            peer.has_data()  # it was not the first to answer
+            peer.has_data()  # it was not the first to respond
         if want is None or peer not in want.questioned or peer in want.holders:
             return
-        # Only what was asked for counts as an answer, once: a peer could repeat statements for ever.
+        # Only responses to queries count, and only once: a peer could repeat them forever.
         link.heard = now
         peer.has_data()
         want.holders.add(peer)
@@ -330,7 +332,7 @@ class Exchange:
         if want.link is None:
             self._enqueue(key, want)
 
-    # What is asked of whom; all of it with the lock held.
+    # Which blocks are requested from which peer; all methods require the lock.
 
     def _enqueue(self, key: bytes, want: Want) -> None:
         if not want.queued:
@@ -338,7 +340,7 @@ class Exchange:
             (self._urgent if want.urgent else self._batched).append(key)
 
     def _ask_queued(self, now: float | None = None) -> None:
-        """Requests what waits, as far as peers have room for it, and memory."""
+        """Requests waiting blocks, as far as peers and memory have room for them."""
         if not self._urgent and not self._batched:
             return
         now = time.monotonic() if now is None else now
@@ -364,7 +366,7 @@ class Exchange:
         queue.extendleft(reversed(passed))
 
     def _ask(self, key: bytes, want: Want, now: float) -> bool:
-        """Requests a block, or asks peers whether they have it; returns False where those are busy."""
+        """Requests a block, or queries peers for it; returns False if they are busy."""
         left = [peer for peer in self.peers if peer not in want.refusals]
         if not left:
             self._fail(key, _no_peer(want))
@@ -380,11 +382,11 @@ class Exchange:
             sure = fresh
         limit = None if want.urgent else self._room(sum(len(peer.links) or 1 for peer in sure))
         links = [link for peer in sure for link in self._links(peer, want)]
-        # One that is still being made takes requests only where there is no other.
+        # A connection that is still being made is only used if there is no other.
         links = [link for link in links if link.is_open] or links
         links = [link for link in links if link.has_room(limit)]
         if not links:
-            # Where no connection could be begun others are tried, or nobody is left.
+            # If no connection could be started, other peers are tried, or none is left.
             refused = all(peer in want.refusals for peer in sure)
             return refused and self._ask(key, want, now)
         link = min(links, key=lambda one: one.expected_seconds())
@@ -408,7 +410,7 @@ class Exchange:
         return asked
 
     def _links(self, peer: Peer, want: Want) -> list[Link]:
-        """Returns the connections to a peer, which refuses the want where none can be begun."""
+        """Returns the connections to a peer; marks the want as refused if no connection can be started."""
         try:
             return peer.begun_links()
         except TransportError as error:
@@ -416,13 +418,13 @@ class Exchange:
             return []
 
     def _room(self, links: int) -> int:
-        """Returns how many blocks one of several connections may owe."""
+        """Returns the number of blocks that may be outstanding on one of several connections."""
         return max(1, int(self._memory / self._block_bytes / links))
 
     def _share_out(self) -> None:
-        """Takes back what a connection owes that is more than its part, for others or for later.
+        """Withdraws outstanding blocks of a connection beyond its share, for other connections or for later.
 
-        That is so where there are more connections than before, or blocks are larger than was expected.
+        This happens if there are more connections than before, or blocks are larger than expected.
         """
         links = [link for peer in self.peers for link in peer.links if link.is_open]
         room = self._room(max(1, len(links)))
@@ -438,14 +440,14 @@ class Exchange:
         self._batched.extendleft(reversed(taken))
 
     def _unask(self, key: bytes, want: Want) -> None:
-        """Forgets that a block is requested; it has arrived, or will not."""
+        """Forgets that a block is requested, because it has arrived or will not arrive."""
         if want.link is not None:
             del want.link.owed[key]
             want.link = None
             self._owed -= 1
 
     def _withdraw(self, key: bytes, want: Want, arrived_from: Link | None = None) -> None:
-        """Takes a want back from all peers that were asked, but for the one that has sent it."""
+        """Withdraws a want from all peers to which it was sent, except the one that sent the block."""
         link = want.link
         self._unask(key, want)
         sender = None if arrived_from is None else arrived_from.peer
@@ -465,7 +467,7 @@ class Exchange:
             request.changed.notify()
 
     def _look_for_late(self, now: float) -> None:
-        """Asks other peers for what is late, and gives up what has taken too long."""
+        """Requests late blocks from other peers, and gives up on those that have taken too long."""
         for key, want in list(self._wants.items()):
             if want.link is not None:
                 self._look_at_request(key, want, want.link, now)
@@ -478,12 +480,12 @@ class Exchange:
 
     def _look_at_request(self, key: bytes, want: Want, link: Link, now: float) -> None:
         quiet = now - max(want.asked, link.heard)
-        # What was requested later has arrived: this one is not merely behind others.
+        # A later request was answered, so this one is not merely queued behind others.
         overtaken = now - want.asked if link.newest > want.number else 0.0
         peer = link.peer
         if link.damaged > want.asked and quiet > min(_DAMAGE_SECONDS, self._timeout / 2):
             want.refusals[peer] = VerificationError(
-                f"{peer.name}: sent a block that was not requested from it, or is damaged, and not "
+                f"{peer.name}: sent a block that was not requested, or is damaged, but not "
                 f"block {want.cid}"
             )
         elif max(quiet, overtaken) > self._timeout:
@@ -511,12 +513,12 @@ class Exchange:
         )
 
 
-# Errors that are about the peer as such, not about one connection to it.
+# Errors that concern the peer itself rather than one connection.
 _OF_PEER = (VerificationError, LimitError)
 
 
 def _no_peer(want: Want) -> Exception:
-    """Returns why no peer delivered a block, with the most telling class."""
+    """Returns the reason why no peer delivered a block, as the most informative type of error."""
     errors = list(want.refusals.values())
     if len(errors) == 1:
         return errors[0]
@@ -531,7 +533,7 @@ def _no_peer(want: Want) -> Exception:
 
 
 def _multihash(prefix: bytes, data: memoryview) -> bytes:
-    """Returns the multihash of a block whose CID has a prefix; nothing where no usable CID has that."""
+    """Returns the multihash of a block whose CID has a prefix; empty if no usable CID has that prefix."""
     try:
         _, position = decode_varint(prefix)
         _, position = decode_varint(prefix, position)
@@ -545,16 +547,16 @@ def _multihash(prefix: bytes, data: memoryview) -> bytes:
         return b""
     state.update(data)
     digest = state.digest()
-    # A digest of another length is that of no block that was requested.
+    # A digest of another length cannot belong to a requested block.
     return kind + digest if len(digest) == size else b""
 
 
 def _hash_of(cid: bytes) -> bytes:
-    """Returns the multihash in a CID in binary form, nothing where it is none."""
+    """Returns the multihash in a binary CID; empty if it is not a CID."""
     if cid[:2] == SHA2_256_PREFIX:
         return cid
     if len(cid) == _USUAL_CID_BYTES and cid[2:4] == SHA2_256_PREFIX and cid[0] == 1:
-        return cid[2:]  # statements are many
+        return cid[2:]  # there are many of these
     try:
         return CID.from_bytes(cid).multihash
     except VerificationError:

@@ -105,7 +105,7 @@ def test_nobody_known_is_an_empty_list_and_nobody_answering_is_an_error():
     assert network.find_providers(CID) == []
     silent = Network(peers_at("127.0.0.1", 30))
     silent.answers = {peer.peer_id: refusing for peer in silent.peers}
-    with pytest.raises(TransportError, match="none of 1 peers answered: refused"):
+    with pytest.raises(TransportError, match="none of 1 peers responded: refused"):
         silent.find_providers(CID)
 
 

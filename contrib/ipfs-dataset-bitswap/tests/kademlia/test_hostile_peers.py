@@ -86,8 +86,8 @@ def hangs_up(side, *_):
 
 
 HOSTILE = {
-    "malformed": (serving(saying(b"\xff\xff\xff")), "its answer is malformed"),
-    "number for a peer": (serving(saying(protobuf_varint(CLOSER, 5))), "its answer is malformed"),
+    "malformed": (serving(saying(b"\xff\xff\xff")), "its response is malformed"),
+    "number for a peer": (serving(saying(protobuf_varint(CLOSER, 5))), "its response is malformed"),
     "too long": (serving(too_long), "more than 1,048,576"),
     "endless length": (serving(endless_length), "without a length"),
     "half": (serving(half), "ended a stream"),

@@ -124,7 +124,7 @@ def test_what_nobody_has_is_not_found(dht):
     absent = make_cid(b"a block that nobody has", RAW)
     with (
         closing(transport),
-        pytest.raises(ObjectNotFoundError, match=f"knows no peer with block {absent}"),
+        pytest.raises(ObjectNotFoundError, match=f"found no peer with block {absent}"),
     ):
         transport.get_block(absent)
 

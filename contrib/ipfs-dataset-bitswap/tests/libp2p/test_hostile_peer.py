@@ -173,7 +173,7 @@ def test_another_peer_is_refused(peer, connect):
         side.identity = Identity.generate()
         side.secure()
 
-    with pytest.raises(PeerIdentityError, match=r"12D3.* was dialled, and the peer there is 12D3"):
+    with pytest.raises(PeerIdentityError, match=r"12D3.* was dialled, but the peer there is 12D3"):
         connect(peer(script))
 
 

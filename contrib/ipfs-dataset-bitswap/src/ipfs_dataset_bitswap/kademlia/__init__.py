@@ -1,1 +1,1 @@
-"""The DHT of IPFS: a read-only client of Kademlia, which finds who has a block and what a name points to."""
+"""The DHT of IPFS: a read-only Kademlia client, which finds providers of blocks and targets of names."""

@@ -1,4 +1,4 @@
-"""The peers by which a reader finds its way into the DHT: those that the user names, or the public ones."""
+"""The peers through which the DHT is entered: those given by the user, or the public ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipfs_dataset_core import AddressError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Those that nodes of IPFS come with, and the names of the same servers for where no TXT records can be read.
+# The defaults of IPFS nodes, and host names of the same servers for systems that cannot query TXT records.
 PUBLIC_PEERS = (
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
@@ -31,7 +31,7 @@ def bootstrap_peers(given: Iterable[str]) -> list[PeerAddress]:
     """Returns the addresses of bootstrap peers.
 
     Args:
-        given: Multiaddrs, or ``"default"`` for `PUBLIC_PEERS`, which are never used otherwise.
+        given: Multiaddrs, or ``"default"`` for `PUBLIC_PEERS`, which are only used on request.
 
     Raises:
         AddressError: One is malformed, or there is none.
@@ -44,7 +44,7 @@ def bootstrap_peers(given: Iterable[str]) -> list[PeerAddress]:
     ]
     if not found:
         raise AddressError(
-            "bootstrap= names no peer: write addresses such as /ip4/…/tcp/4001/p2p/ID, or 'default' for the "
-            "public bootstrap peers of IPFS"
+            "bootstrap= contains no peer: write addresses such as /ip4/…/tcp/4001/p2p/ID, or "
+            "'default' for the public bootstrap peers of IPFS"
         )
     return found

@@ -1,4 +1,4 @@
-"""Asks peers of the DHT who has a block, where a peer is, what a name points to. Nothing is stored there."""
+"""Queries the DHT for providers of blocks, addresses of peers and records of names; stores nothing."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Peers that are asked at once.
+# Number of peers that are queried concurrently.
 ALPHA = 10
-# Seconds for one peer: to connect, and to answer.
+# Seconds for one peer, including the connection.
 PEER_SECONDS = 5.0
-# Addresses of one peer that are tried.
+# Number of addresses of one peer that are tried.
 _MAX_DIALLED = 4
-# Providers of one block that are looked for, and for how long after the first one that can be reached.
+# Number of providers of one block that are searched for, and seconds after the first reachable one.
 ENOUGH_PROVIDERS = 20
 GRACE_SECONDS = 1.0
-# Valid records of a name that are enough: the newest of them counts.
+# Number of valid records of a name that are sufficient; the newest of them is used.
 _ENOUGH_RECORDS = 8
-# Peers that answered lately, with which the next lookup begins beside the bootstrap peers.
+# Number of peers that responded recently, with which the next lookup begins besides the bootstrap peers.
 _REMEMBERED = 200
-# Providers that are named without an address, and looked up.
+# Number of providers without an address that are looked up.
 _MAX_LOOKED_UP = 8
-# Seconds from one look at the time to the next.
+# Seconds between checks of the time.
 _TICK = 0.1
 
 
 class KademliaClient:
-    """A client of the DHT, which is no part of it: others never ask it anything. Thread-safe.
+    """A client of the DHT, which does not take part in it: others never query it. Thread-safe.
 
-    A peer that is reached at a private address may name others at such addresses, since they are in one
-    network. All others may not: they must not direct connections into the network of the reader.
+    A peer that is reached at a private address may refer to other private addresses, because they are in one
+    network. Other peers may not, because they must not direct connections into the network of the user.
 
     Args:
         bootstrap: Peers to begin with.
@@ -77,9 +77,7 @@ class KademliaClient:
         by_peer: dict[PeerId, list[PeerAddress]] = {}
         for address in bootstrap:
             by_peer.setdefault(address.peer_id, []).append(address)
-        self._named = frozenset(
-            bootstrap
-        )  # may be anywhere, also where their names lead to private addresses
+        self._named = frozenset(bootstrap)  # may be anywhere, even at private addresses
         self._bootstrap = [FoundPeer(peer, tuple(found)) for peer, found in by_peer.items()]
         self._timeout = timeout
         self._identity = Identity.generate()
@@ -92,10 +90,11 @@ class KademliaClient:
     def find_providers(self, cid: CID) -> list[FoundPeer]:
         """Returns peers that are said to have a block; those without an address cannot be reached.
 
-        Ends soon after the first provider that can be reached, since a provider of one block usually has all.
+        It returns soon after the first reachable provider, because a provider of one block usually has all of
+        them.
 
         Raises:
-            TransportError: No peer of the DHT answered.
+            TransportError: No peer of the DHT responded.
         """
         wanted = _Providers()
         end = self._end()
@@ -110,7 +109,7 @@ class KademliaClient:
         return list(found.values())
 
     def find_peer(self, peer_id: PeerId) -> FoundPeer | None:
-        """Returns where a peer is, None where nobody knows."""
+        """Returns a peer with its addresses; None if nobody knows it."""
         return self._find_peer(peer_id, self._end())
 
     def _find_peer(self, peer_id: PeerId, end: float) -> FoundPeer | None:
@@ -122,10 +121,10 @@ class KademliaClient:
         return wanted.found
 
     def find_record(self, name: CID) -> bytes | None:
-        """Returns the newest valid record of an IPNS name, None where nobody has one.
+        """Returns the newest valid record of an IPNS name; None if there is none.
 
         Raises:
-            TransportError: No peer of the DHT answered.
+            TransportError: No peer of the DHT responded.
         """
         wanted = _Records(name)
         self._look_up(GET_VALUE, b"/ipns/" + name.multihash, wanted, self._end())
@@ -133,11 +132,11 @@ class KademliaClient:
 
     @property
     def is_closed(self) -> bool:
-        """Whether lookups end as soon as possible."""
+        """Whether lookups must end as soon as possible."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Ends lookups that are under way, and their connections."""
+        """Ends lookups in progress, and their connections."""
         self._closed.set()
         with self._lock:
             connections = list(self._connections)
@@ -146,14 +145,14 @@ class KademliaClient:
             connection.close()
 
     def _end(self) -> float:
-        """Returns until when to look for something, on the monotonic clock."""
+        """Returns the time by which a search must end, on the monotonic clock."""
         return time.monotonic() + min(self._timeout, time_left())
 
     def _look_up(self, kind: int, key: bytes, wanted: _Wanted, end: float) -> None:
-        """Asks peers closer and closer to a key.
+        """Queries peers that are closer and closer to a key.
 
         Raises:
-            TransportError: No peer answered.
+            TransportError: No peer responded.
         """
         with self._lock:
             seeds = [*self._bootstrap, *self._known.values()]
@@ -168,14 +167,14 @@ class KademliaClient:
         if not search.lookup.answered:
             reasons = "; ".join(dict.fromkeys(search.reasons)) or "there was no time"
             raise TransportError(
-                f"DHT: none of {search.lookup.asked} peers answered: {reasons}", retryable=True
+                f"DHT: none of {search.lookup.asked} peers responded: {reasons}", retryable=True
             )
 
     def request(self, peer: FoundPeer, kind: int, key: bytes, end: float) -> tuple[Response, bool]:
-        """Returns what a peer answers, and whether it was reached at a private address.
+        """Returns the response of a peer, and whether it was reached at a private address.
 
         Raises:
-            TransportError: It cannot be reached, or does not answer properly.
+            TransportError: The peer cannot be reached, or its response is invalid.
         """
         reason: TransportError | None = None
         for address in peer.addresses[:_MAX_DIALLED]:
@@ -207,28 +206,28 @@ class KademliaClient:
                     return decode_response(message, key), private
                 except FormatError as error:
                     raise PeerProtocolError(
-                        f"peer {address}: its answer is malformed: {error}"
+                        f"peer {address}: its response is malformed: {error}"
                     ) from None
             finally:
                 with self._lock:
                     self._connections.discard(connection)
                 connection.close()
-        raise reason or TransportError(f"DHT: there was no time to ask peer {peer.peer_id}")
+        raise reason or TransportError(f"DHT: there was no time to query peer {peer.peer_id}")
 
 
 class _Wanted(Protocol):
-    """What a lookup looks for."""
+    """The target of a lookup."""
 
     def add(self, response: Response, *, private: bool) -> bool:
-        """Takes what a peer answered; returns whether something was found, so that little more is waited for.
+        """Processes the response of a peer; returns whether a result was found, to end soon.
 
         Args:
-            response: The answer.
-            private: Whether that peer may name private addresses.
+            response: The response.
+            private: Whether that peer may refer to private addresses.
         """
 
     def is_enough(self) -> bool:
-        """Returns whether to end at once."""
+        """Returns whether the lookup can end at once."""
 
 
 class _Providers:
@@ -271,7 +270,7 @@ class _OnePeer:
 
 
 class _Records:
-    """Records of a name, of which the newest counts."""
+    """Records of a name, the newest of which is used."""
 
     def __init__(self, name: CID) -> None:
         self._name = name
@@ -313,7 +312,7 @@ class _Search:
         self._stopped = False
 
     def run(self, end: float) -> None:
-        """Returns when the lookup has ended; requests that are under way then are not waited for."""
+        """Runs until the lookup has ended, without waiting for requests that are still in progress."""
         self._end = end
         with self._changed:
             while not self._is_over():
@@ -360,11 +359,11 @@ class _Search:
 
 
 def _allowed(peer: FoundPeer, *, private: bool) -> FoundPeer:
-    """Returns a peer with those of its addresses that may be used.
+    """Returns a peer with only those of its addresses that may be used.
 
     Args:
-        peer: As another one described it.
-        private: Whether that one is in a private network itself.
+        peer: The peer, as described by another one.
+        private: Whether that other peer is in a private network itself.
     """
     if private:
         return peer

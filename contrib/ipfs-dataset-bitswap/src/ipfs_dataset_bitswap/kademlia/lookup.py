@@ -1,4 +1,4 @@
-"""The order in which peers are asked: those first that are closest to a key. Nothing here reads a socket."""
+"""The order in which peers are queried: those closest to a key first. No I/O happens here."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from ipfs_dataset_bitswap.kademlia.messages import FoundPeer
     from ipfs_dataset_bitswap.libp2p.peer_id import PeerId
 
-# Peers that are asked in one lookup, and peers that are remembered for it, at the most.
+# Maximum number of peers that are queried in one lookup, and that are remembered for it.
 MAX_ASKED, _MAX_KNOWN = 200, 2000
 
 
 class Lookup:
     """One iterative lookup. Not thread-safe.
 
-    Peers that answer name others, of which the closest are asked next. It has ended when the closest peers
-    that answer have all been asked, or too many were.
+    Peers respond with further peers, the closest of which are queried next. The lookup has ended when the
+    closest responding peers have all been queried, or too many have been.
 
     Args:
-        key: What is looked up.
+        key: The key to look up.
         seeds: Peers to begin with.
     """
 
     def __init__(self, key: bytes, seeds: Iterable[FoundPeer]) -> None:
         self._place = kad_key(key)
-        # Peers by their distance, which is different for each.
+        # Peers keyed by their distance, which is unique.
         self._known: dict[int, FoundPeer] = {}
         self._waiting: set[int] = set()
         self._underway: set[int] = set()
@@ -39,16 +39,16 @@ class Lookup:
 
     @property
     def asked(self) -> int:
-        """Number of peers that were asked."""
+        """Number of peers that were queried."""
         return self._asked
 
     @property
     def answered(self) -> int:
-        """Number of peers that answered."""
+        """Number of peers that responded."""
         return len(self._answered)
 
     def add(self, peers: Iterable[FoundPeer]) -> None:
-        """Adds peers that are known now; those that cannot be reached do not count."""
+        """Adds peers; those that cannot be reached are ignored."""
         for peer in peers:
             distance = self._distance(peer.peer_id)
             if peer.addresses and distance not in self._known and len(self._known) < _MAX_KNOWN:
@@ -56,7 +56,7 @@ class Lookup:
                 self._waiting.add(distance)
 
     def next(self) -> FoundPeer | None:
-        """Returns the peer to ask now; None where there is none, until another one answers or fails."""
+        """Returns the next peer to query; None if there is none until another one responds or fails."""
         distance = self._peek()
         if distance is None:
             return None
@@ -66,26 +66,26 @@ class Lookup:
         return self._known[distance]
 
     def heard(self, peer: FoundPeer, closer: Iterable[FoundPeer]) -> None:
-        """Notes the answer of a peer."""
+        """Records the response of a peer."""
         distance = self._distance(peer.peer_id)
         self._underway.discard(distance)
         self._answered.add(distance)
         self.add(closer)
 
     def failed(self, peer: FoundPeer) -> None:
-        """Notes that a peer did not answer."""
+        """Records that a peer did not respond."""
         self._underway.discard(self._distance(peer.peer_id))
 
     def is_done(self) -> bool:
-        """Returns whether nobody is to be asked, and no answer is waited for."""
+        """Returns whether no peer is left to query, and no response is outstanding."""
         return not self._underway and self._peek() is None
 
     def closest(self) -> list[FoundPeer]:
-        """Returns the closest peers that answered, the closest first."""
+        """Returns the peers that responded, closest first."""
         return [self._known[distance] for distance in sorted(self._answered)[:CLOSEST]]
 
     def _peek(self) -> int | None:
-        """Returns the distance of the peer to ask next; those that failed give way to farther ones."""
+        """Returns the distance of the next peer to query; failed peers are replaced by farther ones."""
         if self._asked >= MAX_ASKED or not self._waiting:
             return None
         distance = min(self._waiting)

@@ -1,7 +1,7 @@
-"""Messages of ``/ipfs/kad/1.0.0``: requests, and what peers answer. Nothing here reads a socket.
+"""Messages of ``/ipfs/kad/1.0.0``: requests and responses. No I/O happens here.
 
-See https://github.com/libp2p/specs/tree/master/kad-dht. Whatever a peer answers is bounded: of more peers or
-addresses than a peer has reason to send, the first ones count.
+See https://github.com/libp2p/specs/tree/master/kad-dht. Responses are bounded: if there are more peers or
+addresses than a peer has reason to send, only the first ones are used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ipfs_dataset_bitswap.libp2p.address import PeerAddress
 
 PROTOCOL = "/ipfs/kad/1.0.0"
-# Of nodes in one private network, which serve it beside the public one.
+# The protocol of nodes in a private network, which serve it besides the public one.
 LAN_PROTOCOL = "/ipfs/lan/kad/1.0.0"
 GET_VALUE, GET_PROVIDERS, FIND_NODE = 1, 3, 4
-# Number of peers that are closest to a key, and keep what is stored under it.
+# Number of peers closest to a key, which store its value.
 CLOSEST = 20
 MAX_MESSAGE_BYTES = 1 << 20
 _MAX_CLOSER, _MAX_PROVIDERS, _MAX_ADDRESSES = 2 * CLOSEST, 100, 32
@@ -37,12 +37,13 @@ _RECORD_KEY, _RECORD_VALUE = 1, 2
 
 @attrs.frozen
 class FoundPeer:
-    """A peer as another one describes it, which proves nothing.
+    """A peer as described by another one, without proof.
 
     Attributes:
-        peer_id: Who it is.
-        addresses: Where it can be reached over TCP.
-        skipped: Why addresses cannot be used: ``"QUIC"``, ``"relay"``, ``"WebSocket"`` or ``"other"``.
+        peer_id: The peer ID.
+        addresses: Addresses at which it can be reached over TCP.
+        skipped: Reasons why addresses cannot be used: ``"QUIC"``, ``"relay"``, ``"WebSocket"`` or
+            ``"other"``.
     """
 
     peer_id: PeerId
@@ -52,12 +53,12 @@ class FoundPeer:
 
 @attrs.frozen
 class Response:
-    """What a peer answered.
+    """The response of a peer.
 
     Attributes:
         closer: Peers that are closer to the key.
         providers: Peers that are said to have the block.
-        record: What is stored under the key, None where the peer has nothing.
+        record: The value stored under the key; None if the peer has none.
     """
 
     closer: tuple[FoundPeer, ...] = ()
@@ -66,25 +67,25 @@ class Response:
 
 
 def kad_key(key: bytes) -> int:
-    """Returns the place of a key, or of a peer's multihash: the XOR of two places is their distance."""
+    """Returns the position of a key, or of a peer's multihash; the XOR of two positions is their distance."""
     return int.from_bytes(hashlib.sha256(key).digest(), "big")
 
 
 def encode_request(kind: int, key: bytes) -> bytes:
-    """Returns a request.
+    """Encodes a request.
 
     Args:
         kind: `GET_VALUE`, `GET_PROVIDERS` or `FIND_NODE`.
-        key: Of a block its multihash, of a peer its id, of a name ``/ipns/`` and the multihash of its key.
+        key: The multihash of a block, the ID of a peer, or ``/ipns/`` and the multihash of a name's key.
     """
     return protobuf_varint(_TYPE, kind) + protobuf_bytes(_KEY, key)
 
 
 def decode_response(message: bytes, key: bytes) -> Response:
-    """Returns what a peer answered to a request for a key.
+    """Decodes the response to a request for a key.
 
     Raises:
-        FormatError: The message is malformed. An address or a peer id in it that is malformed is left out.
+        FormatError: The message is malformed. Malformed addresses and peer IDs in it are skipped instead.
     """
     closer: list[FoundPeer] = []
     providers: list[FoundPeer] = []
@@ -104,19 +105,19 @@ def decode_response(message: bytes, key: bytes) -> Response:
 def _messages(
     message: bytes | memoryview, wanted: tuple[int, ...]
 ) -> Iterator[tuple[int, memoryview]]:
-    """Yields the fields with some numbers, which have to be bytes, in their order.
+    """Yields the fields with certain numbers, which must be bytes, in order.
 
-    They are not collected: a message can have half a million fields of two bytes.
+    They are not collected, because a message can have half a million fields of two bytes.
     """
     for number, _, value in protobuf_fields(memoryview(message)):
         if number in wanted:
             if isinstance(value, int):
-                raise FormatError(f"field {number} is a number, and not bytes")
+                raise FormatError(f"field {number} is a number instead of bytes")
             yield number, value
 
 
 def _record(message: memoryview, key: bytes) -> bytes | None:
-    """Returns the value of a record, None where it has none or is that of another key."""
+    """Returns the value of a record; None if it has none or belongs to another key."""
     fields = dict(_messages(message, (_RECORD_KEY, _RECORD_VALUE)))
     value = fields.get(_RECORD_VALUE)
     return None if value is None or fields.get(_RECORD_KEY, key) != key else bytes(value)

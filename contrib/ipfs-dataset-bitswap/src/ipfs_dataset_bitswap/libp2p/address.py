@@ -1,4 +1,4 @@
-"""Addresses of peers that can be dialled here: TCP, with the peer id."""
+"""Addresses of peers that can be dialled: TCP, with the peer ID."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _IP = {"ip4": 4, "ip6": 6}
 _NAMES = {"dns", "dns4", "dns6"}
 _MAX_PORT = 65535
 _FORM = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEER_ID or /dnsaddr/NAME/p2p/PEER_ID"
-# Why an address with one of these parts is not dialled.
+# Reasons why an address with one of these parts is not dialled.
 _UNSUPPORTED = {
-    "p2p-circuit": "it leads through a relay, and relays are not used",
-    "webrtc": "it is of WebRTC, and only TCP is dialled",
-    "webrtc-direct": "it is of WebRTC, and only TCP is dialled",
-    "webtransport": "it is of WebTransport, and only TCP is dialled",
-    "quic": "it is of QUIC, and only TCP is dialled",
-    "quic-v1": "it is of QUIC, and only TCP is dialled",
-    "udp": "it is of UDP, and only TCP is dialled",
-    "ws": "it is of WebSockets, and only TCP is dialled",
-    "wss": "it is of WebSockets, and only TCP is dialled",
-    "http": "it is of HTTP, and only libp2p over TCP is dialled",
-    "https": "it is of HTTP, and only libp2p over TCP is dialled",
-    "onion": "it is of Tor, and only TCP is dialled",
-    "onion3": "it is of Tor, and only TCP is dialled",
-    "unix": "it is a Unix socket, and only TCP is dialled",
+    "p2p-circuit": "it leads through a relay, but relays are not supported",
+    "webrtc": "it uses WebRTC, but only TCP is supported",
+    "webrtc-direct": "it uses WebRTC, but only TCP is supported",
+    "webtransport": "it uses WebTransport, but only TCP is supported",
+    "quic": "it uses QUIC, but only TCP is supported",
+    "quic-v1": "it uses QUIC, but only TCP is supported",
+    "udp": "it uses UDP, but only TCP is supported",
+    "ws": "it uses WebSockets, but only TCP is supported",
+    "wss": "it uses WebSockets, but only TCP is supported",
+    "http": "it uses HTTP, but only libp2p over TCP is supported",
+    "https": "it uses HTTP, but only libp2p over TCP is supported",
+    "onion": "it uses Tor, but only TCP is supported",
+    "onion3": "it uses Tor, but only TCP is supported",
+    "unix": "it is a Unix socket, but only TCP is supported",
 }
-# Names that are looked up for one address.
+# Maximum number of names that are looked up for one address.
 MAX_NAMES = 8
 
 
 @attrs.frozen
 class PeerAddress:
-    """Where a peer is reached, and who it has to prove to be.
+    """The address of a peer, with the identity that it must prove.
 
     Attributes:
         host: An IP address or a host name.
         port: The TCP port; 0 with ``dnsaddr``.
         peer_id: The peer.
-        protocol: What the host is: ``ip4``, ``ip6``, ``dns``, ``dns4``, ``dns6``, or ``dnsaddr`` for a name
-            that DNS has the addresses of; see `resolve`.
+        protocol: The kind of host: ``ip4``, ``ip6``, ``dns``, ``dns4``, ``dns6``, or ``dnsaddr`` for a name
+            whose addresses are in the DNS; see `resolve`.
     """
 
     host: str
@@ -59,10 +59,11 @@ class PeerAddress:
 
     @classmethod
     def parse(cls, text: str) -> PeerAddress:
-        """Returns the address that a multiaddr stands for.
+        """Parses a multiaddr.
 
         Raises:
-            AddressError: It is malformed, or no plain TCP address of a peer; the message has the reason.
+            AddressError: It is malformed, or not a plain TCP address of a peer; the message contains the
+                reason.
         """
         try:
             return cls._parse(text)
@@ -86,7 +87,7 @@ class PeerAddress:
             raise AddressError(f"it is not of the form {_FORM}")
         if len(parts) != 6 or parts[4] not in ("p2p", "ipfs"):  # noqa: PLR2004
             raise AddressError(
-                f"it has no peer id, which the peer has to prove: it is not of the form {_FORM}"
+                f"it has no peer ID, which the peer has to prove: it is not of the form {_FORM}"
             )
         protocol, host, _, port, _, peer = parts
         if protocol in _IP:
@@ -94,7 +95,7 @@ class PeerAddress:
         elif protocol not in _NAMES or not host or zone:
             raise AddressError(f"it is not of the form {_FORM}")
         if not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _MAX_PORT):
-            raise AddressError(f"its port {port[:20]!r} is none")
+            raise AddressError(f"its port {port[:20]!r} is not a port")
         return cls(host, int(port), PeerId.parse(peer), protocol)
 
     def __str__(self) -> str:
@@ -121,16 +122,16 @@ def resolve(
     timeout: float,
     lookup: Callable[[str, float], list[str]] = text_records,
 ) -> list[PeerAddress]:
-    """Returns the addresses that one stands for: of ``/dnsaddr/NAME/p2p/ID`` those in DNS, else itself.
+    """Resolves an address: ``/dnsaddr/NAME/p2p/ID`` to the addresses in the DNS, others to themselves.
 
-    The operating system has no call for TXT records, so they are requested from the name servers of
-    ``/etc/resolv.conf``; where there is no such file, as on Windows, such addresses cannot be used. A name
-    server that lies cannot do more than waste time: the peer id is proven.
+    The operating system has no call for TXT records, so they are requested from the name servers in
+    ``/etc/resolv.conf``; without that file, as on Windows, such addresses cannot be used. A malicious name
+    server can only waste time, because the peer ID is verified.
 
     Args:
         address: The address.
         timeout: Seconds for all requests.
-        lookup: Returns the TXT records of a name within so many seconds.
+        lookup: Returns the TXT records of a name within a number of seconds.
 
     Raises:
         TransportError: The name cannot be resolved, or to no address that can be dialled.
@@ -146,16 +147,16 @@ def resolve(
 
 
 class _Search:
-    """The addresses of one peer that the DNS has, by way of names that lead to names.
+    """Searches the DNS for the addresses of one peer, following names that lead to other names.
 
     Args:
         peer_id: The peer.
-        end: Until when to search, on the monotonic clock.
+        end: The time at which the search ends, on the monotonic clock.
         lookup: Returns the TXT records of a name.
 
     Attributes:
-        found: The addresses, in order, each once.
-        reasons: Why others cannot be used.
+        found: The addresses, in order, without duplicates.
+        reasons: Reasons why other addresses cannot be used.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class _Search:
         self.reasons: list[str] = []
 
     def visit(self, name: str) -> None:
-        """Adds what the records of a name, and of those that they lead to, have of the peer."""
+        """Adds the addresses of the peer in the records of a name, and in those to which they lead."""
         if name in self._visited or len(self._visited) == MAX_NAMES:
             return
         self._visited.add(name)

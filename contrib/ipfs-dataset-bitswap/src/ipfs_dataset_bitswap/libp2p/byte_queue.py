@@ -1,20 +1,20 @@
-"""Bytes that have arrived and wait to be read."""
+"""A queue of bytes that have arrived and wait to be read."""
 
 from __future__ import annotations
 
 from collections import deque
 
-# A piece that is smaller, or a small part of what was decrypted at once, is copied: it would keep the whole
-# alive, and each piece takes more memory than it has bytes.
+# A piece that is small, or a small part of the data decrypted at once, is copied. Otherwise it would keep all
+# of that data alive, and each piece takes more memory than its bytes.
 _SMALL = 1 << 10
 _PART = 4
 _MAX_COPIED = 64 << 10
 
 
 class ByteQueue:
-    """Pieces of bytes, first in, first out. Large ones are not copied. Not thread-safe.
+    """A first-in, first-out queue of pieces of bytes. Large pieces are not copied. Not thread-safe.
 
-    The memory it takes is at most some times what it holds, however small the pieces are.
+    Its memory is at most a small multiple of its content, however small the pieces are.
 
     Attributes:
         size: How many bytes it holds.
@@ -42,7 +42,7 @@ class ByteQueue:
             self._pieces.append(bytearray(piece))
 
     def pop(self, count: int) -> bytes:
-        """Removes and returns so many bytes, or all where there are fewer."""
+        """Removes and returns `count` bytes, or all if there are fewer."""
         pieces = self._pieces
         taken: list[memoryview | bytearray] = []
         left = min(count, self.size)
@@ -62,7 +62,7 @@ class ByteQueue:
         return bytes(taken[0]) if len(taken) == 1 else b"".join(taken)
 
     def put_back(self, data: bytes) -> None:
-        """Puts bytes that were removed in front of all others."""
+        """Puts removed bytes back in front of all others."""
         if data:
             self._pieces.appendleft(memoryview(data))
             self.size += len(data)

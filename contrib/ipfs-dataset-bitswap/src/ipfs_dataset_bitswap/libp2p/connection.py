@@ -1,4 +1,4 @@
-"""Connections to peers: dialled here, encrypted, with many streams."""
+"""Outgoing connections to peers, encrypted, with many streams."""
 
 from __future__ import annotations
 
@@ -40,37 +40,37 @@ if TYPE_CHECKING:
     from ipfs_dataset_bitswap.libp2p.inbound import Inbound
     from ipfs_dataset_bitswap.libp2p.secure_channel import SecureChannel
 
-# Streams at once: of the peer, and of this side.
-# Kubo sends each message on a stream of its own, which ends a round trip later: thousands of small blocks a
-# second from far away are hundreds of streams.
+# Maximum number of concurrent streams opened by the peer, and by this side. Kubo sends each message on a
+# stream of its own, which ends a round trip later: thousands of small blocks a second from far away take
+# hundreds of streams.
 MAX_INBOUND_STREAMS = 1024
 MAX_OUTBOUND_STREAMS = 256
-# Bytes that have arrived on all streams of a connection and were not read.
+# Maximum number of bytes that have arrived on all streams of a connection and were not read.
 MAX_UNREAD = 64 << 20
-# Numbers of streams that the peer has passed over, and may still use.
+# Maximum number of stream numbers that the peer has skipped, and may still use.
 MAX_SKIPPED_NUMBERS = 1024
-# Seconds in which a stream that the peer has opened has to be negotiated, and one that was closed here has to
-# be ended by the peer.
+# Seconds in which a stream that the peer opened must be negotiated, and one that was closed here must be
+# ended by the peer.
 STREAM_PATIENCE = 30.0
 # Seconds without anything received after which a connection in use is tested with a ping, and closed.
 KEEP_ALIVE = 15.0
 IDLE_TIMEOUT = 120.0
 _MAX_NUMBER = 1 << 31
-# Frames that carry nothing, at once and a second.
+# Maximum number of frames without content, in a burst and per second.
 _FREE_FRAMES = 50_000
 _FREE_FRAMES_PER_SECOND = 20_000.0
-# Bytes from which on the content of a frame is what costs; it also pays for frames around it: a message on a
-# stream of its own needs three.
+# From this many bytes on, the content of a frame dominates its cost, and also covers the frames around it: a
+# message on a stream of its own needs three.
 _CONTENT = 64
 _FRAMES_PER_CONTENT = 4
-# Seconds between looks at what has taken too long.
+# Seconds between checks for timeouts.
 _CHECK = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class Dialling:
-    """The dials of one client that are under way. Thread-safe."""
+    """The dials of one client that are in progress. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,29 +78,29 @@ class Dialling:
         self._is_closed = False
 
     def begin(self, sock: socket.socket) -> None:
-        """Adds a socket that is going to be connected.
+        """Adds a socket that is about to be connected.
 
         Raises:
-            PeerClosedError: No more are dialled.
+            PeerClosedError: Dialling has ended.
         """
         with self._lock:
             if self._is_closed:
-                raise PeerClosedError("nothing is dialled any more: it was closed here")
+                raise PeerClosedError("dialling has ended: it was closed here")
             self._socks.add(sock)
 
     def end(self, sock: socket.socket) -> None:
-        """Removes a socket: its connection is made, or has failed."""
+        """Removes a socket whose connection was made or has failed."""
         with self._lock:
             self._socks.discard(sock)
 
     def close(self) -> None:
-        """Ends all dials soon, and refuses others."""
+        """Ends all dials soon, and rejects new ones."""
         with self._lock:
             self._is_closed = True
             for sock in self._socks:
                 with contextlib.suppress(
                     OSError
-                ):  # not connected yet, where the system takes that ill
+                ):  # not connected yet, which some systems report as an error
                     sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -114,21 +114,21 @@ def dial(
     public_only: bool = False,
     dialling: Dialling | None = None,
 ) -> PeerConnection:
-    """Connects to a peer, and proves that it is the one with the peer id of the address.
+    """Connects to a peer, and verifies that it has the peer ID of the address.
 
     Args:
-        address: Where and who the peer is.
-        identity: Who this process is.
-        timeout: Seconds until the connection has to be usable; the deadline in force may be earlier.
-        inbound: Protocols of the streams that the peer may open, each with what handles them: a function that
-            is called with the stream in a thread of its own, or a `MessageHandler`. All others are refused.
+        address: The address of the peer.
+        identity: The identity of this process.
+        timeout: Seconds until the connection must be usable; the current deadline may be earlier.
+        inbound: Protocols of streams that the peer may open, each with its handler: a function that is called
+            with the stream in a thread of its own, or a `MessageHandler`. All other streams are rejected.
         idle_timeout: Seconds without data on any stream after which the connection is closed.
-        public_only: Whether to connect to addresses of the public internet only.
-        dialling: Can end this before its time.
+        public_only: Whether to connect only to addresses of the public internet.
+        dialling: Can end the attempt early.
 
     Raises:
-        PeerIdentityError: Another peer is there.
-        PeerProtocolError: The peer does not follow the protocols.
+        PeerIdentityError: There is another peer at the address.
+        PeerProtocolError: The peer violated a protocol.
         ProtocolNotSupportedError: It supports neither Noise nor yamux.
         TransportTimeoutError: It took too long.
         TransportError: It cannot be reached.
@@ -157,7 +157,7 @@ def dial(
                 idle_timeout=idle_timeout,
                 received=received,
             )
-        except BaseException:  # such as a thread that the system does not start
+        except BaseException:  # for example if no thread can be started
             channel.close()
             raise
     assert failure is not None
@@ -176,7 +176,7 @@ def _reach(
     public_only: bool,
     dialling: Dialling,
 ) -> tuple[SecureChannel, bytes]:
-    """Returns a channel to a peer that yamux is agreed on for, and what has arrived on it already."""
+    """Returns a channel to a peer, on which yamux was agreed, and the data that has already arrived on it."""
     sock, peer = _connect(address, end, dialling, public_only=public_only), _describe(address)
     try:
         channel, has_yamux = secure(sock, address.peer_id, identity, peer=peer, end=end)
@@ -232,7 +232,7 @@ def _addresses(address: PeerAddress, end: float) -> list[Found]:
             return socket.getaddrinfo(
                 address.host, None, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
-        except OSError as error:  # a zone that this machine does not have
+        except OSError as error:  # a zone that does not exist on this machine
             raise TransportError(f"peer {address} cannot be reached: {error.strerror}") from None
     try:
         return look_up(address.host, family, end)
@@ -259,16 +259,17 @@ def _connected(
 
 
 class PeerConnection:
-    """A connection to one peer, shared by any number of threads; `dial` makes it.
+    """A connection to one peer, shared by any number of threads; created by `dial`.
 
-    It belongs to the process that dialled: after a fork the child cannot use it.
+    It belongs to the process that dialled: after a fork, the child cannot use it.
 
     Attributes:
-        peer_id: The peer, as it has proven.
-        peer: What errors call it: its peer id, and where it is.
-        address: What was dialled.
-        unread: Bytes of all streams that have arrived, and were not read yet.
-        received_bytes: Bytes of all streams that have arrived, or whose frames have begun to.
+        peer_id: The verified ID of the peer.
+        peer: The name of the peer in messages: its ID and address.
+        address: The address that was dialled.
+        unread: Number of bytes on all streams that have arrived and were not read yet.
+        received_bytes: Number of bytes on all streams that have arrived, or are in frames that began to
+            arrive.
     """
 
     def __init__(
@@ -298,9 +299,9 @@ class PeerConnection:
         self._last_of_peer = 0
         self._skipped: set[int] = set()
         self._outbound_count = 0
-        # What a peer may still send on streams that were reset here, all together.
+        # Number of bytes that the peer may still send on streams that were reset here, in total.
         self._discardable = 0
-        # Protocols that were agreed on before.
+        # Protocols that were already agreed on.
         self._supported: set[str] = set()
         self._going_away = False
         self._error: tuple[type[TransportError], str] | None = None
@@ -309,7 +310,7 @@ class PeerConnection:
         now = time.monotonic()
         self._last_data = self._last_received = now
         self._pinged: float | None = None
-        # Of `round_trip`: how many pings were sent, and when answers to which arrived.
+        # For `round_trip`: the number of pings sent, and the times at which they were answered.
         self._pings = 0
         self._pongs: dict[int, float] = {}
         self._ponged = threading.Condition(self.lock)
@@ -319,7 +320,7 @@ class PeerConnection:
         self._parser = yamux.FrameParser()
         self._current: Stream | None = None
         self._ending = self._left = 0
-        # What to send in answer to the chunks that are being processed.
+        # Frames to send in response to the chunks that are being processed.
         self._answers = bytearray()
         self.unread = 0
         self._process = os.getpid()
@@ -330,7 +331,7 @@ class PeerConnection:
             self._inbound.close()
             raise
 
-    # What callers use.
+    # Used by callers.
 
     @property
     def is_open(self) -> bool:
@@ -339,19 +340,19 @@ class PeerConnection:
 
     @property
     def agent(self) -> str:
-        """The program of the peer, as it tells; "" where it does not."""
+        """The software of the peer, as it reports; "" if it reports none."""
         return self.info().agent
 
     @property
     def protocols(self) -> frozenset[str]:
-        """What the peer supports, as it tells."""
+        """The protocols of the peer, as it reports."""
         return self.info().protocols
 
     def info(self) -> identify.PeerInfo:
-        """Returns what the peer tells about itself, requested once.
+        """Returns the peer's information about itself, requested once.
 
         Raises:
-            TransportError: It does not, or what it tells is malformed.
+            TransportError: The peer sends none, or it is malformed.
         """
         with self._identifying:
             if self._info is None:
@@ -366,10 +367,10 @@ class PeerConnection:
             return self._info
 
     def round_trip(self) -> float:
-        """Returns how many seconds a ping takes to the peer and back.
+        """Returns the duration of a ping in seconds.
 
         Raises:
-            TransportTimeoutError: No answer came in time.
+            TransportTimeoutError: No response came in time.
             PeerClosedError: The connection has ended.
         """
         end = time.monotonic() + min(self._timeout, time_left())
@@ -388,16 +389,16 @@ class PeerConnection:
             return self._pongs.pop(number) - begun
 
     def open_stream(self, protocols: Sequence[str], *, timeout: float) -> Stream:
-        """Returns a new stream for the first of some protocols that the peer supports.
+        """Opens a stream with the first of several protocols that the peer supports.
 
         Args:
-            protocols: The protocols, the preferred one first.
-            timeout: Seconds for this, and for each call of the stream.
+            protocols: The protocols, in order of preference.
+            timeout: Seconds for this call, and for each call of the stream.
 
         Raises:
             ProtocolNotSupportedError: The peer supports none of them.
             PeerClosedError: The connection has ended.
-            TransportTimeoutError: The peer did not answer in time.
+            TransportTimeoutError: The peer did not respond in time.
         """
         end = time.monotonic() + min(timeout, time_left())
         proposal = Proposal(protocols)
@@ -418,7 +419,7 @@ class PeerConnection:
             self._last_data = time.monotonic()
             first = proposal.start()
             stream.send_window -= len(first)
-            # Under the lock: the numbers of new streams have to arrive in order.
+            # Under the lock, because the numbers of new streams must arrive in order.
             self._channel.queue(
                 yamux.frame(yamux.WINDOW_UPDATE, yamux.SYN, number, 0)
                 + yamux.frame(yamux.DATA, 0, number, len(first))
@@ -426,7 +427,8 @@ class PeerConnection:
             )
         stream.propose(proposal)
         if protocols[0] in self._supported:
-            # It was agreed on before, so the answer is read along with what follows it: saves a round trip.
+            # The protocol was agreed on before, so the response is read with the data after it, which saves a
+            # round trip.
             stream.protocol = protocols[0]
             return stream
         try:
@@ -438,12 +440,12 @@ class PeerConnection:
         return stream
 
     def close(self) -> None:
-        """Ends the connection and all of its streams."""
+        """Closes the connection and all of its streams."""
         self._fail(
             PeerClosedError, f"the connection to peer {self.peer} was closed here", yamux.NORMAL
         )
 
-    # What streams use.
+    # Used by streams.
 
     def send(self, data: bytes, end: float) -> None:
         """Sends frames with data; see `SecureChannel.send`."""
@@ -457,24 +459,24 @@ class PeerConnection:
             raise
 
     def answer(self, frames: bytes) -> None:
-        """Sends frames that nothing of this side depends on; never waits, and never fails."""
+        """Sends frames on which nothing on this side depends; never waits, and never fails."""
         if self._error is None:
             with contextlib.suppress(TransportError):
                 self._channel.queue(frames)
 
     def forget_finished(self, stream: Stream) -> None:
-        """Drops a stream that both sides have ended; the caller holds the lock."""
+        """Removes a stream that both sides have ended; the caller holds the lock."""
         if stream.finished_here and stream.finished_there and stream.number in self._streams:
             del self._streams[stream.number]
             self._inbound.discard(stream)
             self._outbound_count -= stream.number % 2
 
     def forget_reset(self, stream: Stream) -> None:
-        """Drops a stream that was reset here, of which more data may be under way."""
+        """Removes a stream that was reset here, for which more data may be in transit."""
         self._discardable += stream.receive_window
         self.forget_finished(stream)
 
-    # What the thread that receives does.
+    # Used by the receiving thread.
 
     def _check_open(self, *, for_new: bool = True) -> None:
         if self._process != os.getpid():
@@ -496,12 +498,12 @@ class PeerConnection:
             for stream in streams:
                 stream.fail(message)
             self._ponged.notify_all()
-        with contextlib.suppress(TransportError):  # where the peer is not there to read it
+        with contextlib.suppress(TransportError):  # if the peer is no longer reading
             self._channel.queue(yamux.frame(yamux.GO_AWAY, 0, 0, reason))
         self._channel.shut_down()
 
     def receive_once(self) -> None:
-        """Receives what has arrived, or waits for it until something else is due."""
+        """Receives the data that has arrived, or waits for data until a timeout is due."""
         chunks = self._channel.receive(self._due())
         now = time.monotonic()
         if not chunks:
@@ -513,7 +515,7 @@ class PeerConnection:
             self._check_times(now)
 
     def process(self, chunks: Sequence[bytes]) -> None:
-        """Acts on the frames that chunks hold: answers all of them at once, then starts handlers."""
+        """Processes the frames in chunks: responds to all of them at once, then starts handlers."""
         with self.lock:
             for chunk in chunks:
                 if not chunk:
@@ -561,7 +563,7 @@ class PeerConnection:
             self._end(stream, flags)
 
     def _count_frame(self, length: int) -> None:
-        """Bounds the work that frames without content cause."""
+        """Limits the work caused by frames without content."""
         if length >= _CONTENT:
             self._free_frames = min(_FREE_FRAMES, self._free_frames + _FRAMES_PER_CONTENT)
             return
@@ -575,7 +577,7 @@ class PeerConnection:
                 raise PeerProtocolError(f"peer {self.peer} floods with frames that carry nothing")
 
     def _find(self, number: int, flags: int) -> Stream | None:
-        """Returns the stream of a frame, None for one that has ended here."""
+        """Returns the stream of a frame; None if it has ended here."""
         stream = self._streams.get(number)
         if flags & yamux.SYN:
             self._check_number(number)
@@ -591,7 +593,7 @@ class PeerConnection:
     def _check_number(self, number: int) -> None:
         """Checks the number of a stream that the peer opens.
 
-        Numbers are given in order, but streams that are opened at the same time arrive in any.
+        Numbers are assigned in order, but streams that are opened at the same time arrive in any order.
         """
         if number > self._last_of_peer and not number % 2:
             skipped = range(self._last_of_peer + 2, number, 2)
@@ -667,7 +669,7 @@ class PeerConnection:
         return min(_CHECK, self._idle_timeout / 2)
 
     def _check_times(self, now: float) -> None:
-        """Ends what has taken too long, and tests whether the peer is there."""
+        """Ends operations that have timed out, and tests whether the peer still responds."""
         with self.lock:
             self._checked = now
             patience = now - STREAM_PATIENCE
@@ -707,7 +709,7 @@ class PeerConnection:
             self._fail(
                 PeerProtocolError, f"peer {self.peer} broke yamux: {error}", yamux.PROTOCOL_ERROR
             )
-        except Exception as error:  # noqa: BLE001 - of a handler, whose caller has to hear of it
+        except Exception as error:  # noqa: BLE001 - raised by a handler, and reported to its caller
             _log.exception("a handler of what peer %s sends failed", self.peer)
             self._fail(
                 PeerClosedError,
@@ -718,7 +720,7 @@ class PeerConnection:
             self._channel.close()
 
     def leave_to_parent(self) -> None:
-        """Makes the connection unusable in a child process, whose copy of the socket is closed."""
+        """Makes the connection unusable in a child process, and closes its copy of the socket."""
         self._error = (
             PeerClosedError,
             f"the connection to peer {self.peer} belongs to another process",

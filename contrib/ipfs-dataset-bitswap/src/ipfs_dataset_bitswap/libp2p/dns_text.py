@@ -1,6 +1,7 @@
-"""TXT records of the DNS, which the operating system has no call for. One question, one answer, all bounded.
+"""TXT records of the DNS, for which the operating system has no call, with bounded requests and responses.
 
-See RFC 1035. Answers are not authenticated, and need not be: they only say where a peer may be.
+See RFC 1035. Responses are not authenticated, and need not be: they only contain possible addresses of a
+peer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 PORT = 53
 MAX_SERVERS = 3
 MAX_RECORDS = 128
-# Seconds for one of several servers.
+# Seconds per server, if there are several.
 _PATIENCE = 3.0
 _HEADER = struct.Struct(">HHHHHH")
 _RECORD = struct.Struct(">HHIH")
@@ -35,7 +36,7 @@ _MAX_LABEL, _MAX_NAME, _POINTER = 63, 255, 0xC0
 
 
 def name_servers(path: Path = RESOLV_CONF) -> list[str]:
-    """Returns the addresses of the name servers of a system, none where it has no such file."""
+    """Returns the addresses of the system's name servers; none if it has no such file."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -56,16 +57,16 @@ def name_servers(path: Path = RESOLV_CONF) -> list[str]:
 def text_records(
     name: str, timeout: float, servers: Sequence[str] | None = None, port: int = PORT
 ) -> list[str]:
-    """Returns the TXT records of a name, none where the name has none.
+    """Returns the TXT records of a name; empty if the name has none.
 
     Args:
         name: The name.
-        timeout: Seconds for all servers; the deadline in force may be earlier.
-        servers: Addresses of name servers, those of the system if None.
+        timeout: Seconds for all servers; the current deadline may be earlier.
+        servers: Addresses of name servers; None for those of the system.
         port: Their port.
 
     Raises:
-        TransportError: No server answers, or there is none.
+        TransportError: No server responds, or there is none.
     """
     end = time.monotonic() + min(timeout, time_left())
     if servers is None:
@@ -96,7 +97,7 @@ def text_records(
 def _ask(server: str, port: int, question: bytes, end: float) -> list[str]:
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        # Connected, so that answers from elsewhere do not arrive.
+        # Connected, so that packets from elsewhere are not received.
         sock.settimeout(max(0.001, end - time.monotonic()))
         sock.connect((server, port))
         sock.send(question)
@@ -129,7 +130,7 @@ def _read_exact(sock: socket.socket, size: int, end: float) -> bytes:
 
 
 def encode_question(name: str, number: int) -> bytes:
-    """Returns the message that requests the TXT records of a name.
+    """Encodes the message that requests the TXT records of a name.
 
     Raises:
         TransportError: The name cannot be in the DNS.
@@ -137,9 +138,9 @@ def encode_question(name: str, number: int) -> bytes:
     try:
         labels = [label.encode("ascii") for label in name.rstrip(".").split(".")]
     except UnicodeEncodeError:
-        raise TransportError(f"{name[:200]!r} is no name of the DNS: it is not ASCII") from None
+        raise TransportError(f"{name[:200]!r} is not a DNS name: it is not ASCII") from None
     if not all(0 < len(label) <= _MAX_LABEL for label in labels) or len(name) > _MAX_NAME:
-        raise TransportError(f"{name[:200]!r} is no name of the DNS")
+        raise TransportError(f"{name[:200]!r} is not a DNS name")
     encoded = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
     return (
         _HEADER.pack(number, _RECURSE, 1, 0, 0, 1)
@@ -151,16 +152,16 @@ def encode_question(name: str, number: int) -> bytes:
 
 
 def decode_answer(answer: bytes, question: bytes) -> list[str] | None:
-    """Returns the records of an answer, None where it is truncated and has to be requested over TCP.
+    """Decodes the records of a response; None if it is truncated and must be requested over TCP.
 
     Raises:
-        FormatError: It is malformed, or not the answer to the question.
+        FormatError: It is malformed, or not the response to the question.
     """
     if len(answer) < _HEADER.size:
         raise FormatError("its answer is cut off")
     number, flags, questions, answers, _, _ = _HEADER.unpack_from(answer)
     if number != int.from_bytes(question[:2], "big") or not flags & _ANSWER:
-        raise FormatError("it answered something else")
+        raise FormatError("it answered another question")
     if flags & _TRUNCATED:
         return None
     if flags & _CODE == _NO_SUCH_NAME:
@@ -186,7 +187,7 @@ def decode_answer(answer: bytes, question: bytes) -> list[str] | None:
 
 
 def _skip_name(answer: bytes, position: int) -> int:
-    """Returns the position behind a name. Pointers are not followed: no name is needed."""
+    """Returns the position after a name. Pointers are not followed, because names are not needed."""
     while position < len(answer):
         size = answer[position]
         if size >= _POINTER:
@@ -200,7 +201,7 @@ def _skip_name(answer: bytes, position: int) -> int:
 
 
 def _text(data: bytes) -> str:
-    """Returns the strings of a record as one."""
+    """Joins the strings of a record."""
     parts, position = [], 0
     while position < len(data):
         size = data[position]

@@ -1,4 +1,4 @@
-"""What can be wrong with a peer. All are errors of one source: the next one is tried."""
+"""Errors of peers. All of them concern a single source, so the next one is tried."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from ipfs_dataset_core import TransportError
 
 
 class PeerProtocolError(TransportError):
-    """A peer broke a protocol, or exceeded one of its bounds; the connection is closed."""
+    """A peer violated a protocol or exceeded a limit; the connection is closed."""
 
     def __init__(self, message: str = "", *, retryable: bool = False, final: bool = True) -> None:
         super().__init__(message, retryable=retryable, final=final)
 
 
 class PeerIdentityError(PeerProtocolError):
-    """A peer did not prove that it has the key of the peer id that was dialled."""
+    """A peer did not prove that it has the key of the peer ID that was dialled."""
 
 
 class PeerClosedError(TransportError):
-    """A peer, or this side, has closed the connection or the stream; dialling anew may help."""
+    """A peer, or this side, has closed the connection or the stream; dialling again may help."""
 
     def __init__(self, message: str = "", *, retryable: bool = True, final: bool = False) -> None:
         super().__init__(message, retryable=retryable, final=final)
 
 
 class ProtocolNotSupportedError(TransportError):
-    """A peer supports none of the protocols that a stream was opened for."""
+    """A peer supports none of the protocols for which a stream was opened."""

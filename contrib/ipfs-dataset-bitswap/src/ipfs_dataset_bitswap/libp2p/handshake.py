@@ -1,4 +1,4 @@
-"""From a connected TCP socket to an encrypted channel with a proven peer."""
+"""The handshake, which turns a connected TCP socket into an encrypted channel to a verified peer."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 NOISE = "/noise"
 _PIECE = 16 << 10
 _PREFIX = 2
-# Of a message of the handshake; real ones have some 600 bytes, with RSA keys some 1,200.
+# Maximum size of a handshake message; real ones have about 600 bytes, with RSA keys about 1,200.
 MAX_HANDSHAKE_MESSAGE = 16 << 10
 
 
 class _Wire:
-    """A socket during the handshake, with one end for everything."""
+    """A socket during the handshake, with one deadline for everything."""
 
     def __init__(self, sock: socket.socket, peer: str, end: float) -> None:
         self._sock = sock
@@ -54,7 +54,7 @@ class _Wire:
             raise self._failure(error, doing) from None
 
     def receive(self, doing: str) -> None:
-        """Appends what arrives next to `received`."""
+        """Appends the next data that arrives to `received`."""
         self._set_timeout(doing)
         try:
             data = self._sock.recv(_PIECE)
@@ -88,24 +88,24 @@ class _Wire:
 def secure(
     sock: socket.socket, peer_id: PeerId, identity: Identity, *, peer: str, end: float
 ) -> tuple[SecureChannel, bool]:
-    """Runs the handshake as the side that dialled.
+    """Runs the handshake as the dialling side.
 
-    The first message of Noise is sent along with the proposal of Noise, which saves a round trip: a peer that
-    does not support it could not be used anyway.
+    The first Noise message is sent together with the proposal of Noise, which saves a round trip: a peer
+    without Noise could not be used anyway.
 
     Args:
         sock: The connected socket.
-        peer_id: Who the peer has to be.
-        identity: Who this process is.
-        peer: What errors call the peer.
-        end: Until when, on the monotonic clock.
+        peer_id: The peer ID that the peer must prove.
+        identity: The identity of this process.
+        peer: The name of the peer in messages.
+        end: The deadline on the monotonic clock.
 
     Returns:
-        The channel, and whether yamux was agreed on in the handshake already.
+        The channel, and whether yamux was already agreed on in the handshake.
 
     Raises:
-        PeerIdentityError: It is another peer, or does not prove who it is.
-        PeerProtocolError: The peer does not follow the protocols.
+        PeerIdentityError: It is another peer, or does not prove its identity.
+        PeerProtocolError: The peer violated a protocol.
         TransportTimeoutError: It took too long.
     """
     wire = _Wire(sock, peer, end)
@@ -134,7 +134,7 @@ def _secure(
     payload.verify(handshake.remote_static)
     proven = PeerId.from_public_key(payload.key)
     if proven != peer_id:
-        raise PeerIdentityError(f"{peer} was dialled, and the peer there is {proven}")
+        raise PeerIdentityError(f"{peer} was dialled, but the peer there is {proven}")
     muxers = (yamux.PROTOCOL,)
     mine = Payload.sign(identity, handshake.static_key, muxers).to_bytes()
     wire.send(_prefixed(handshake.write(mine)), "the Noise handshake")
@@ -147,14 +147,14 @@ def _prefixed(message: bytes) -> bytes:
 
 
 def agree_on_yamux(channel: SecureChannel, peer: str, end: float) -> bytes:
-    """Negotiates the multiplexer with a peer that did not in the handshake.
+    """Negotiates the multiplexer with a peer that did not do so in the handshake.
 
     Returns:
-        What the peer has sent behind its answer.
+        The data that the peer sent after its response.
 
     Raises:
         ProtocolNotSupportedError: The peer does not support yamux.
-        PeerProtocolError: It does not follow the protocol.
+        PeerProtocolError: The peer violated the protocol.
         TransportTimeoutError: It took too long.
     """
     proposal = Proposal([yamux.PROTOCOL])

@@ -1,4 +1,4 @@
-"""The IP addresses of host names, looked up within a time, for which the operating system has no option."""
+"""Resolves host names within a time limit, which the operating system does not support."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from ipfs_dataset_core import TransportError, TransportTimeoutError
 
-# What `socket.getaddrinfo` returns of one address: family, type, protocol, canonical name, socket address.
+# The items returned by `socket.getaddrinfo`: family, type, protocol, canonical name, socket address.
 Found = tuple[Any, Any, int, str, tuple[Any, ...]]
-# Names that are looked up at once. A thread that waits for a name server cannot be ended: where name servers
-# are silent and a peer of the DHT names many hosts, there would be ever more of them.
+# Maximum number of names that are looked up concurrently. A thread that waits for a name server cannot be
+# ended, so they would accumulate if name servers are silent and a peer of the DHT refers to many hosts.
 MAX_LOOKUPS = 32
 
 
 class _Lookup:
-    """One lookup in a thread of its own, which any number of callers wait for."""
+    """One lookup in a thread of its own, for which any number of callers may wait."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -29,7 +29,7 @@ class _Lookup:
     def run(self, host: str, family: int) -> None:
         try:
             self.found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:  # a label that is too long is a UnicodeError
+        except (OSError, ValueError) as error:  # a label that is too long raises UnicodeError
             self.error = getattr(error, "strerror", None) or str(error)
         finally:
             _lookups.end(host, family, self)
@@ -37,17 +37,17 @@ class _Lookup:
 
 
 class _Lookups:
-    """Those of a process that have not ended."""
+    """The lookups of this process that have not ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[tuple[str, int], _Lookup] = {}
 
     def begin(self, host: str, family: int) -> _Lookup | None:
-        """Returns the lookup of a host, which is started where none runs; None where too many do.
+        """Returns the lookup of a host, starting one if necessary; None if too many are running.
 
         Raises:
-            RuntimeError: The system starts no thread.
+            RuntimeError: No thread could be started.
         """
         with self._lock:
             lookup = self._running.get((host, family))
@@ -76,17 +76,17 @@ def look_up(host: str, family: int, end: float) -> list[Found]:
     Args:
         host: The name.
         family: `socket.AF_INET`, `socket.AF_INET6` or `socket.AF_UNSPEC`.
-        end: Until when to wait, on the monotonic clock. The lookup may go on after that, and is shared with
-            callers that need it later.
+        end: The time until which to wait, on the monotonic clock. The lookup may continue after that, and is
+            shared with later callers.
 
     Raises:
         TransportTimeoutError: It takes too long.
-        TransportError: There is no such host, or nobody tells.
+        TransportError: The host does not exist, or cannot be resolved.
     """
     try:
         lookup = _lookups.begin(host, family)
     except RuntimeError:
-        raise TransportError("the system starts no more threads", retryable=True) from None
+        raise TransportError("no thread could be started", retryable=True) from None
     if lookup is None or not lookup.done.wait(max(0.0, end - time.monotonic())):
         raise TransportTimeoutError("the host name was not resolved in time")
     if lookup.error:

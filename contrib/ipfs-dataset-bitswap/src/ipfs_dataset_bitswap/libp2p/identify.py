@@ -1,4 +1,4 @@
-"""identify: what a peer tells about itself. See https://github.com/libp2p/specs/tree/master/identify."""
+"""identify: a peer's information about itself. See https://github.com/libp2p/specs/tree/master/identify."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_bitswap.libp2p.identity import Identity
 
 PROTOCOL = "/ipfs/id/1.0.0"
-# Bytes of one message, and how many a peer may split what it tells into.
+# Maximum size of one message, and number of messages into which a peer may split its information.
 MAX_MESSAGE = 64 << 10
 MAX_MESSAGES = 10
 MAX_PROTOCOLS = 1000
@@ -26,11 +26,11 @@ _KEY, _PROTOCOLS, _PROTOCOL_VERSION, _AGENT = 1, 3, 5, 6
 
 @attrs.frozen
 class PeerInfo:
-    """What a peer tells about itself. Only its peer id is proven.
+    """A peer's information about itself. Only its peer ID is verified.
 
     Attributes:
-        agent: The program and its version, such as ``kubo/0.44.0/…``; "" where it tells none.
-        protocols: What it supports.
+        agent: The software and its version, such as ``kubo/0.44.0/…``; "" if there is none.
+        protocols: The protocols that it supports.
     """
 
     agent: str = ""
@@ -38,7 +38,7 @@ class PeerInfo:
 
 
 def own_message(identity: Identity, agent: str, protocols: Iterable[str]) -> bytes:
-    """Returns what is told to peers: no address, since nothing listens."""
+    """Returns the message sent to peers; it contains no address, because nothing listens."""
     return b"".join(
         [
             protobuf_bytes(_KEY, identity.public_key.to_bytes()),
@@ -50,7 +50,7 @@ def own_message(identity: Identity, agent: str, protocols: Iterable[str]) -> byt
 
 
 def parse(messages: Iterable[bytes]) -> PeerInfo:
-    """Returns what a peer has told in one or several messages, the later ones adding to the first.
+    """Parses a peer's information in one or several messages, where later messages add to the first.
 
     Raises:
         FormatError: A message is malformed, or there are too many of them or of protocols.
@@ -58,12 +58,12 @@ def parse(messages: Iterable[bytes]) -> PeerInfo:
     agent, protocols = "", set()
     for count, message in enumerate(messages, 1):
         if count > MAX_MESSAGES:
-            raise FormatError(f"it told about itself in more than {MAX_MESSAGES} messages")
+            raise FormatError(f"its identify information has more than {MAX_MESSAGES} messages")
         for number, wire, value in protobuf_fields(memoryview(message)):
             if number not in (_PROTOCOLS, _AGENT):
                 continue
             if wire != _BYTES or isinstance(value, int):
-                raise FormatError("what it tells about itself is malformed")
+                raise FormatError("its identify information is malformed")
             text = _printable(bytes(value[:_MAX_TEXT]).decode("utf-8", "replace"))
             if number == _AGENT:
                 agent = text
@@ -75,7 +75,7 @@ def parse(messages: Iterable[bytes]) -> PeerInfo:
 
 
 def _printable(text: str) -> str:
-    """Returns text without what a terminal would act on: it is shown to people."""
+    """Replaces characters that control a terminal, because the text is shown to people."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

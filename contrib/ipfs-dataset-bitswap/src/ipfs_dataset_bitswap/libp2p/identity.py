@@ -1,4 +1,4 @@
-"""The key pair that this process is a peer with."""
+"""The key pair that identifies this process to peers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Identity:
         private: The private key.
 
     Attributes:
-        public_key: What peers are sent.
-        peer_id: What peers call this process.
+        public_key: The public key sent to peers.
+        peer_id: The peer ID of this process.
     """
 
     def __init__(self, private: Ed25519PrivateKey) -> None:

@@ -1,4 +1,4 @@
-"""Streams that the peer opens: the negotiation of their protocols, and what handles each of them."""
+"""Streams that the peer opens: protocol negotiation and dispatch to handlers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from ipfs_dataset_bitswap.libp2p.identity import Identity
 
 AGENT = "ipfs-dataset/0.1.0"
-# Threads that handle streams of the peer; more streams wait.
+# Number of threads that handle streams of the peer; further streams wait.
 MAX_HANDLERS = 16
-# Bytes that may be under way on a stream that data are expected on.
+# Number of bytes that may be in transit on a stream on which data is expected.
 STREAM_WINDOW = 2 << 20
-# Bytes of unfinished messages of all streams of a connection, and of all connections of the process.
+# Maximum number of bytes of unfinished messages on all streams of a connection, and of all connections
+# together.
 MAX_UNFINISHED = 32 << 20
 MAX_UNFINISHED_IN_ALL = 128 << 20
-# Messages in one piece of what arrives, which is a Noise message at the most.
+# Maximum number of messages in one piece of received data, which is at most one Noise message.
 MAX_MESSAGES_AT_ONCE = 4096
 
 _log = logging.getLogger(__name__)
@@ -40,14 +41,14 @@ Inbound = Mapping[str, "InboundHandler | MessageHandler"]
 
 
 class _Inbound:
-    """A stream that the peer has opened and no thread of this side reads.
+    """A stream that the peer has opened and that no thread of this side reads.
 
     Attributes:
-        selection: The negotiation of its protocol, None once that has ended.
-        buffer: What has arrived of the negotiation.
-        since: When the stream was opened.
-        handler: What messages are given to.
-        assembler: What cuts them.
+        selection: The negotiation of its protocol; None once that has ended.
+        buffer: Received data of the negotiation.
+        since: The time at which the stream was opened.
+        handler: The handler of its messages.
+        assembler: Splits the data into messages.
     """
 
     __slots__ = ("assembler", "buffer", "handler", "selection", "since")
@@ -61,9 +62,9 @@ class _Inbound:
 
 
 class _Unfinished:
-    """Bytes of messages that have begun and not ended, of all connections of the process. Thread-safe.
+    """Counts the bytes of unfinished messages of all connections of the process. Thread-safe.
 
-    Many peers could each keep within the bound of one connection, and hold much memory together.
+    Otherwise many peers could each stay below the limit of one connection, and take much memory together.
     """
 
     def __init__(self) -> None:
@@ -77,18 +78,18 @@ class _Unfinished:
             self._connections += 1
 
     def leave(self, held: int) -> None:
-        """Removes a connection, with what it holds."""
+        """Removes a connection with the bytes that it holds."""
         with self._lock:
             self._connections -= 1
             self._total -= held
 
     def add(self, count: int) -> None:
-        """Notes that a connection holds more bytes, or fewer."""
+        """Records that a connection holds more bytes, or fewer."""
         with self._lock:
             self._total += count
 
     def is_too_much(self, held: int) -> bool:
-        """Returns whether a connection has to give way: all hold too much, and it more than its share."""
+        """Returns whether a connection must give way: the total and its own part are too large."""
         if self._total <= MAX_UNFINISHED_IN_ALL:
             return False
         return held > MAX_UNFINISHED_IN_ALL // max(1, self._connections)
@@ -98,22 +99,22 @@ _unfinished = _Unfinished()
 
 
 class InboundStreams:
-    """The streams of one connection that the peer has opened and no thread of this side reads.
+    """The streams of one connection that the peer has opened and that no thread of this side reads.
 
-    Each begins with a negotiation. Then it is answered at once (identify), given to a function in a thread of
-    its own, or its messages are given to a `MessageHandler`, until the peer ends it.
+    Each begins with a negotiation. Then it is either answered at once (identify), passed to a function in a
+    thread of its own, or its messages are passed to a `MessageHandler` until the peer ends it.
 
-    The connection holds its lock while it calls the methods, `handle` excepted. Those that return bytes
+    The connection holds its lock while calling the methods, except for `handle`. Methods that return bytes
     return frames to send.
 
     Args:
-        peer: What errors call the peer.
-        identity: Who this process is.
-        handlers: What handles a stream, by protocol.
+        peer: The name of the peer in messages.
+        identity: The identity of this process.
+        handlers: The handler of streams, by protocol.
         lock: The lock of the connection.
 
     Attributes:
-        unfinished: Bytes of messages that have begun and not ended, of all streams.
+        unfinished: Number of bytes of unfinished messages on all streams.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class InboundStreams:
         self._protocols = frozenset([*handlers, identify.PROTOCOL])
         self._lock = lock
         self._streams: dict[int, _Inbound] = {}
-        # What arrived and is to be handled once the lock is released.
+        # Received messages to handle once the lock is released.
         self._messages: list[tuple[MessageHandler, bytes]] = []
         self._negotiated: deque[tuple[InboundHandler, Stream]] = deque()
         self._threads = 0
@@ -140,7 +141,7 @@ class InboundStreams:
         return stream.number in self._streams
 
     def add(self, stream: Stream) -> None:
-        """Begins with a stream that the peer has opened."""
+        """Adds a stream that the peer has opened."""
         self._streams[stream.number] = _Inbound(Selection(self._protocols))
 
     def discard(self, stream: Stream) -> None:
@@ -158,13 +159,13 @@ class InboundStreams:
             self.unfinished = 0
 
     def _hold(self, more: int) -> None:
-        """Notes that messages that have not ended have more bytes, or fewer."""
+        """Records that unfinished messages have more bytes, or fewer."""
         if self._is_open:
             self.unfinished += more
             _unfinished.add(more)
 
     def unnegotiated(self, since: float) -> list[int]:
-        """Returns the numbers of the streams opened before a moment whose protocol is still open."""
+        """Returns the numbers of streams opened before a time that have not agreed on a protocol."""
         return [
             number
             for number, inbound in self._streams.items()
@@ -172,10 +173,10 @@ class InboundStreams:
         ]
 
     def receive(self, stream: Stream, piece: memoryview) -> bytes:
-        """Takes what has arrived on one of the streams.
+        """Processes data received on one of the streams.
 
         Raises:
-            PeerProtocolError: It is against the rules.
+            PeerProtocolError: The data violates the protocol.
         """
         inbound = self._streams[stream.number]
         if inbound.selection is not None:
@@ -183,7 +184,7 @@ class InboundStreams:
         return self._assemble(stream, inbound, piece)
 
     def end(self, stream: Stream) -> bytes:
-        """Ends one of the streams after the peer has.
+        """Ends one of the streams after the peer has ended it.
 
         Raises:
             PeerProtocolError: The peer ended it within a message.
@@ -198,7 +199,7 @@ class InboundStreams:
         return yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
 
     def handle(self) -> None:
-        """Gives messages to their handlers, and starts threads for streams, as many as there may be."""
+        """Passes messages to their handlers, and starts threads for streams, up to the maximum number."""
         if self._negotiated:
             with self._lock:
                 count = min(len(self._negotiated), MAX_HANDLERS - self._threads)
@@ -244,7 +245,7 @@ class InboundStreams:
         return frames
 
     def _reply(self, stream: Stream, data: bytes) -> bytes:
-        """Answers on a stream that is being negotiated; the first answer acknowledges the stream."""
+        """Responds on a stream that is being negotiated; the first response acknowledges the stream."""
         if not data:
             return b""
         flags = 0 if stream.acknowledged else yamux.ACK
@@ -257,14 +258,15 @@ class InboundStreams:
         return yamux.frame(yamux.DATA, flags, stream.number, len(data)) + data
 
     def _last_reply(self, stream: Stream, data: bytes) -> bytes:
-        """Answers, and ends this side of the stream.
+        """Responds, and ends this side of the stream.
 
-        The end has a frame of its own: js-libp2p ends a stream before it takes what stands in the same frame.
+        The end has a frame of its own, because js-libp2p ends a stream before it processes data in the same
+        frame.
         """
         return self._reply(stream, data) + yamux.frame(yamux.DATA, yamux.FIN, stream.number, 0)
 
     def _assemble(self, stream: Stream, inbound: _Inbound, piece: memoryview) -> bytes:
-        """Cuts what arrives on a stream into messages, and lets the peer send as much again."""
+        """Splits data received on a stream into messages, and allows the peer to send as much again."""
         handler, assembler = inbound.handler, inbound.assembler
         assert handler is not None
         before = assembler.waiting
