@@ -142,7 +142,7 @@ def test_a_handler_is_a_policy_or_a_callable():
         return True
 
     assert Options(handler=skip_all).handler == skip_all
-    with pytest.raises(ValueError, match="handler is one of"):
+    with pytest.raises(ValueError, match="handler must be one of"):
         Options(handler="ignore")  # type: ignore[arg-type]
 
 
@@ -187,7 +187,7 @@ def test_numbers_of_numpy_are_numbers():
 
 @pytest.mark.parametrize("value", ["4G", 1.5, True, 0])
 def test_a_limit_that_is_no_number_is_named(value):
-    with pytest.raises((TypeError, ValueError), match="limit member_bytes is"):
+    with pytest.raises((TypeError, ValueError), match="limit member_bytes must be"):
         Limits(member_bytes=value)
 
 

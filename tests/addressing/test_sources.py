@@ -272,7 +272,7 @@ def test_the_folder_of_the_embedded_store_stays_the_same_on_other_platforms(
 @pytest.mark.parametrize("several", [["a", "b"], ("a",), {"a"}])
 def test_several_addresses_are_told_where_they_go(several):
     for take in (given_address, address_scheme):
-        with pytest.raises(AddressError, match=r"several.*gateways="):
+        with pytest.raises(AddressError, match=r"not a single address.*gateways="):
             take(several)
 
 

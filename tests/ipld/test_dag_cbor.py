@@ -31,7 +31,7 @@ def test_values_read_back(value):
         (b"\x1f", "malformed number"),
         (b"\x41", "cut off"),
         (b"\x61\xff", "not UTF-8"),
-        (b"\xa1\x01\x01", "no text"),
+        (b"\xa1\x01\x01", "not text"),
         (b"\xa2\x61a\x01\x61a\x02", "occurs twice"),
         (b"\xd8\x2a\x41\x01", "link"),
         (b"\xd8\x2a\x01", "link"),

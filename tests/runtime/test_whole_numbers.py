@@ -51,7 +51,7 @@ def test_what_is_no_integer_is_refused(kind, value):
 def test_an_epoch_that_could_not_be_kept_is_refused(kind):
     dataset = MAKERS[kind]()
     for epoch, message in ((-1, "at least 0, not -1"), ((1 << 53) + 1, "at most 9007199254740992")):
-        with pytest.raises(ValueError, match=f"epoch is {message}"):
+        with pytest.raises(ValueError, match=f"epoch must be {message}"):
             dataset.set_epoch(epoch)
     dataset.set_epoch(1 << 53)
     assert dataset.state_dict()["epoch"] == 1 << 53

@@ -125,7 +125,7 @@ def test_a_published_dataset_is_no_cache(tmp_path):
     cid = IPFSDatasetExporter(str(store)).export_to_ipfs([b"kept", b"for good"])
     before = tree_of(store)
     for place in (store, store / "blocks", store / "pins", store / "new", store / "new" / "deep"):
-        with pytest.raises(AddressError, match=r"store|no cache"):
+        with pytest.raises(AddressError, match=r"store|not a cache"):
             DiskCache(place, KIB)
         dataset = IPFSDataset(cid, str(store), cache_dir=place, cache_size="1k")
         with pytest.raises(AddressError, match=r"same place|store"):
@@ -149,7 +149,7 @@ def test_the_repository_of_a_node_is_no_cache_and_no_store(tmp_path):
     (repository / "datastore_spec").write_text("{}")
     before = tree_of(repository)
     for place in (repository, repository / "blocks", repository / "blocks" / "AB"):
-        with pytest.raises(AddressError, match=r"repository|no cache"):
+        with pytest.raises(AddressError, match=r"repository|not a cache"):
             DiskCache(place, KIB)
         with pytest.raises(AddressError, match=r"repository of an IPFS node.*API"):
             FolderStore(place)
@@ -542,9 +542,9 @@ def test_no_handler_hides_that_the_cache_is_refused(tmp_path, handler):
     store = Store(tmp_path / "store")
     options = {"cache_dir": tmp_path / "mine", "handler": handler}
     urls = [store.file(b"%d" % number) for number in range(3)]
-    with pytest.raises(CacheFolderError, match="no cache"):
+    with pytest.raises(CacheFolderError, match="not a cache"):
         list(IPFSIterableDataset(urls, store.address, **options))
-    with pytest.raises(CacheFolderError, match="no cache"):
+    with pytest.raises(CacheFolderError, match="not a cache"):
         len(IPFSDataset(urls, store.address, **options))
 
 
