@@ -393,7 +393,7 @@ def test_a_store_that_may_only_be_read_is_read_and_tells_what_to_do_where_it_is_
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
 def test_what_to_do_is_told_where_a_folder_may_not_be_written(tmp_path, number):
     error = OSError(number, os.strerror(number))
-    assert ("may write" in FolderStore(tmp_path)._remedy(error)) == (number != errno.ENOSPC)
+    assert ("can write" in FolderStore(tmp_path)._remedy(error)) == (number != errno.ENOSPC)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -504,7 +504,7 @@ def test_a_cache_without_a_mark_is_one_by_its_users_word(tmp_path):
         DiskCache(folder, 1 << 20).put(*block_of(1))
     mark = (old / MARK).read_bytes()
     (old / MARK).unlink()
-    with pytest.raises(AddressError, match=r"no file CACHEDIR\.TAG of ours"):
+    with pytest.raises(AddressError, match=r"no CACHEDIR\.TAG of this library"):
         DiskCache(old, 1 << 20)
     assert mark == (new / MARK).read_bytes()
     (old / MARK).write_bytes(mark)

@@ -274,10 +274,10 @@ def test_a_pin_is_not_added_while_its_name_cannot_be_found_out(call):
             TransportError,
             "not found locally",
         ),
-        (Plan(body=b'{"Progress":1}\n'), TransportError, "no pin"),
-        (Plan(body=b""), TransportError, "no JSON"),
-        (Plan(body=b"[" * 100_000), TransportError, "no JSON"),
-        (html(), TransportError, "no JSON"),
+        (Plan(body=b'{"Progress":1}\n'), TransportError, "not a pin"),
+        (Plan(body=b""), TransportError, "not JSON"),
+        (Plan(body=b"[" * 100_000), TransportError, "not JSON"),
+        (html(), TransportError, "not JSON"),
     ],
 )
 def test_a_pin_that_did_not_happen_is_an_error(call, plan, error, words):

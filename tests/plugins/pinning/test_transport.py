@@ -90,7 +90,7 @@ def test_what_has_failed_says_why_and_is_tried_again_the_next_time():
 def test_what_takes_longer_than_the_deadline_goes_on_at_the_service():
     with PinningServer(states=("queued",)) as server:
         with pytest.raises(
-            TransportTimeoutError, match=r"is 'queued' after 0.2 s.*goes on.*list_pins"
+            TransportTimeoutError, match=r"is 'queued' after 0.2 s.*continues.*list_pins"
         ):
             add_pin(str(ONE), server.address, deadline=0.2)
         assert [pin.status for pin in list_pins(server.address)] == ["queued"]
