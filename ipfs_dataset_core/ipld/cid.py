@@ -135,7 +135,8 @@ class CID:
             )
         if text.startswith(_V1_SHA2_256) and len(text) != _V1_TEXT and text.isalnum():
             raise FormatError(
-                f"a CID that starts with {text[:7]} has {_V1_TEXT} letters, not {len(text)}: was all of it copied?"
+                f"a CID that starts with {text[:7]} has {_V1_TEXT} letters, not {len(text)}: "
+                "was all of it copied?"
             )
         return _decode(decode_multibase(text), versions=(1,))
 
