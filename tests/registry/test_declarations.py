@@ -359,9 +359,9 @@ def test_registered_classes_publish_and_read(own_registry, form):
     [
         (Shelf, {"name": ""}, "the transport Odd has no name: write name ="),
         (Shelf, {"schemes": ()}, "'shelf': schemes is empty"),
-        (Shelf, {"schemes": "shelf"}, "'shelf': schemes is a tuple of texts"),
+        (Shelf, {"schemes": "shelf"}, "'shelf': schemes must be a tuple of texts"),
         (Shelf, {"schemes": ("Shelf",)}, "'shelf': the scheme 'Shelf' would match no address"),
-        (Shelf, {"name": 3}, "name is a short text"),
+        (Shelf, {"name": 3}, "name must be a short text"),
         (
             Transport,
             {"get_block": len, "writeable": True},
@@ -391,7 +391,7 @@ def test_a_class_of_a_transport_or_form_that_cannot_be_used_is_explained(
 
 @pytest.mark.parametrize("given", [Shelf("shelf://a", Options()), Texts()])
 def test_objects_of_these_classes_are_not_registered(own_registry, given):
-    with pytest.raises(PluginError, match=r"the class and not an object of it: register\("):
+    with pytest.raises(PluginError, match=r"the class, not an instance of it: register\("):
         register(given)
 
 
