@@ -1,1 +1,1 @@
-"""Verified files and directories out of blocks: resolving, fetching, reading ahead."""
+"""Verified files and directories from blocks: resolving, fetching, reading ahead."""

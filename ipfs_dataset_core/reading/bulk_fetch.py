@@ -1,7 +1,8 @@
-"""Many leaves of a file, or many small files of a folder, over one request: a range or a CAR.
+"""Fetches many leaves of a file, or many small files of a folder, with one request: a range or a CAR.
 
-What a request costs a node hardly depends on its bytes up to a leaf's size: a leaf by its CID is about three
-times cheaper than a range of any length in a large file, but a range of many leaves costs only one request.
+Up to the size of a leaf, the cost of a request to a node hardly depends on its bytes: fetching a leaf by its
+CID is about three times cheaper than a range of any length in a large file, but many leaves take a single
+range.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Below this many neighbours, leaves one by one are cheaper than a range. Measured on Kubo, CPU of both sides
-# for leaves of 1 MiB: two of them 8.0 ms as blocks and 9.6 as a range, three 11.6 and 11.0.
+# With fewer neighbours than this, single leaves are cheaper than a range. Measured on Kubo, CPU time of both
+# sides for leaves of 1 MiB: two of them 8.0 ms as blocks and 9.6 as a range, three 11.6 and 11.0.
 MIN_RANGE_LEAVES = 3
 
 
 class BulkFetch:
-    """Lands flights with what sources deliver over ranges and CARs. Thread-safe.
+    """Completes flights with data from ranges and CARs. Thread-safe.
 
-    No failure is raised: what does not arrive as it should stays in `wanted`, and the caller fetches it block
-    by block, so that a wrong or broken stream costs time, never correctness.
+    It raises no errors: items that do not arrive intact stay in `wanted`, and the caller fetches them block
+    by block. A wrong or broken stream therefore costs time, but never correctness.
 
     Args:
         sources: The transports, and the cache on disk.
-        verified: Whether what arrives is checked.
+        verified: Whether the data is verified.
     """
 
     def __init__(self, sources: SourcePool, *, verified: bool) -> None:
@@ -70,9 +71,9 @@ class BulkFetch:
         """Fetches neighbouring leaves as a range from any source that serves it, else as a CAR.
 
         Args:
-            layout: Of the file.
+            layout: The layout of the file.
             wanted: Leaves in order, with their flights; those that land are removed.
-            kept: Holds the open stream where the leaves are read in order; None for other reads.
+            kept: Holds the open stream if the leaves are read in order; None for other reads.
         """
         kinds: tuple[tuple[type[RangeStream | CarStream], list[Source]], ...] = (
             (RangeStream, self._ranging()),
@@ -104,7 +105,7 @@ class BulkFetch:
             root: The folder.
             wanted: Files in order, with their flights; those that land are removed.
             kept: Holds the open stream from one call to the next.
-            keep: Takes the verified blocks between those that are wanted.
+            keep: Called with the verified blocks between the wanted ones.
         """
         begin = partial(FolderStream, root=root, passed=keep, verified=self._verified)
         self._fetch(
@@ -119,7 +120,8 @@ class BulkFetch:
     def open_range(self, layout: FileLayout, start: int, kept: KeptStream[Leaf]) -> None:
         """Opens the range that will be read in order from a byte on, before its leaves are known.
 
-        It begins where most builders begin a leaf; where that is wrong, it is closed and another is opened.
+        It begins where most builders begin a leaf; if that is wrong, it is closed and another range is
+        opened.
         """
         start -= start % (layout.leaf_grid or LEAF_BYTES)
         span = kept.span(start, start)
@@ -160,14 +162,14 @@ class BulkFetch:
         what: str,
         kept: KeptStream[T] | None,
     ) -> None:
-        """Lands what the sources deliver, each continuing where the one before failed.
+        """Completes flights with data from the sources, each continuing where the previous one failed.
 
         Args:
             kind: Class of the streams.
             begin: Opens a stream of what is still wanted.
-            wanted: In the order of a stream; what lands is removed.
-            transports: Those that serve such streams.
-            what: What errors call it.
+            wanted: Flights in the order of a stream; completed ones are removed.
+            transports: The sources that serve such streams.
+            what: Description of the data for messages.
             kept: Holds the open stream of a sequential reader; None for other reads.
         """
         if not transports:
@@ -181,7 +183,7 @@ class BulkFetch:
                     if self._read(stream, transport, wanted, kept):
                         return
                 except TransportError as error:
-                    log.debug("A stream was cut while it idled: %s", error)
+                    log.debug("A stream was closed while it was idle: %s", error)
                     _check_open(next(iter(wanted.values())))
             self._read(begin(transport), transport, wanted, kept)
 
@@ -191,13 +193,13 @@ class BulkFetch:
         self, ask: Callable[[Transport], None], transports: Sequence[Source], what: str
     ) -> None:
         try:
-            # Other failures are not retried: the same source may still deliver blocks, at once.
+            # Other failures are not retried, because the same source may deliver blocks at once.
             self._sources.first(ask, what, transports, retried=RateLimitedError)
         except (IPFSDatasetError, NotImplementedError) as error:
-            log.debug("%s do not come in bulk, blocks are fetched instead: %s", what, error)
+            log.debug("%s cannot be fetched in bulk, fetching blocks instead: %s", what, error)
         except Exception:
-            # A transport's defect must not end the thread that others wait for.
-            log.exception("A source failed at %s, blocks are fetched instead", what)
+            # A bug in a transport must not end the thread for which others wait.
+            log.exception("A source failed at %s, fetching blocks instead", what)
 
     def _read(
         self,
@@ -206,9 +208,9 @@ class BulkFetch:
         wanted: dict[T, Flight],
         kept: KeptStream[T] | None,
     ) -> bool:
-        """Returns whether the stream reached all that is wanted."""
+        """Returns whether the stream reached the end of the wanted items."""
         try:
-            # By item: a list of the flights would keep the memory of all that has been delivered.
+            # Item by item: a list of the flights would keep the memory of everything delivered so far.
             for item in list(wanted):
                 _check_open(wanted[item])
                 if not stream.comes_to(item):
@@ -218,7 +220,7 @@ class BulkFetch:
                     with wanted[item].receiving():
                         data, block = stream.read(item)
                 except NotALeafError:
-                    continue  # fetched as a block, which the reader finds to be an inner node
+                    continue  # fetched as a block, in which the reader finds an inner node
                 wanted.pop(item).land(data)
                 if self._sources.keeps:
                     self._sources.keep(stream.cid_of(item), block())
@@ -233,10 +235,10 @@ class BulkFetch:
 
 
 def _check_open(flight: Flight) -> None:
-    """Checks that a flight is still waited for: what nobody waits for must not be received for long.
+    """Checks that a flight is still awaited, so that unneeded data is not received for long.
 
     Raises:
-        TransportError: It was ended, since the dataset was closed.
+        TransportError: The flight was ended, because the dataset was closed.
     """
     if flight.done():
-        raise TransportError("the dataset was closed while this was read")
+        raise TransportError("the dataset was closed during the read")

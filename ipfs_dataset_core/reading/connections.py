@@ -1,4 +1,4 @@
-"""Where a dataset's bytes come from: the addresses that apply, and this process's connections to them."""
+"""Determines the sources of a dataset, and manages this process's connections to them."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ _SHOWN_SOURCES = 3
 
 
 def read_addresses(address: str | None, gateway: str | None, options: Options) -> tuple[str, ...]:
-    """Returns the addresses to read one object from, in order of preference.
+    """Returns the addresses from which to read an object, in order of preference.
 
-    What the user gave comes first: the address, then gateways, then the gateway in the object's own URL.
-    Where there is none of these, the environment counts, and last the embedded store. The addresses of peers
-    are joined, since one transport reads from all of them.
+    The user's choices come first: the address, then gateways, then the gateway in the object's own URL. If
+    there are none, the environment is used, and finally the embedded store. The addresses of peers are
+    joined, because one transport reads from all of them.
 
     Args:
         address: The user's ``ipfs_api_address``.
-        gateway: The address of the gateway that the object's URL names.
-        options: `gateways`, `routers` and `bootstrap` count here.
+        gateway: The address of the gateway in the object's URL.
+        options: `gateways`, `routers` and `bootstrap` are used.
 
     Raises:
         AddressError: There is no source at all.
@@ -75,7 +75,7 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
             raise AddressError(
                 "There is no source to read from: give an address (ipfs_api_address=, on the command line "
                 "--from), which is a node's API such as /ip4/127.0.0.1/tcp/5001, a folder or a .car file; or "
-                "gateways (gateways=[URL], --gateway URL); or an object URL that names a gateway; or set "
+                "gateways (gateways=[URL], --gateway URL); or an object URL with a gateway; or set "
                 f"IPFS_GATEWAY. The embedded store {store} does not exist yet"
             )
         given = [str(store)]
@@ -85,13 +85,13 @@ def read_addresses(address: str | None, gateway: str | None, options: Options) -
 def _router_address(url: str) -> str:
     if address_scheme(url) not in ("http", "https"):
         raise AddressError(
-            f"{redacted(url)!r} is no router: write a URL such as https://router.example"
+            f"{redacted(url)!r} is not a router: write a URL such as https://router.example"
         )
     return f"routing+{url}"
 
 
 def write_address(address: str | None) -> str:
-    """Returns the address to publish to: the one given, the node that runs here, or the embedded store."""
+    """Returns the address to publish to: the given one, the node running here, or the embedded store."""
     return address or node_api() or str(default_store())
 
 
@@ -101,7 +101,7 @@ def describe_address(address: str) -> str:
         kind = default_registry().transport(address_scheme(address)).name
     except IPFSDatasetError:
         return redacted(address)
-    # What only the library writes before a URL is named by the kind already.
+    # Prefixes that only this library adds to URLs are covered by the kind.
     url = redacted(address).removeprefix(f"{kind}+")
     return f"{'API' if kind == 'api' else kind} {url}"
 
@@ -110,9 +110,9 @@ def connect(address: str, options: Options) -> Transport:
     """Returns a new transport for an address, guarded unless it is built in.
 
     Raises:
-        UnknownPluginError: Nothing installed serves its scheme.
+        UnknownPluginError: No installed plugin serves its scheme.
         MissingDependencyError: Its plugin needs a package that is not installed.
-        PluginError: Its plugin fails, or makes something else.
+        PluginError: Its plugin fails, or does not create a transport.
     """
     plugin = default_registry().transport(address_scheme(address))
     origin = default_registry().origin(plugin)
@@ -123,19 +123,20 @@ def connect(address: str, options: Options) -> Transport:
 def open_transport(address: str, options: Options) -> Transport:
     """Returns a new transport for an address, for transports that read through others.
 
-    Nothing verifies what it returns, unless its `verifies` is set. The caller closes it.
+    Its results are not verified, unless its `verifies` is set. The caller must close it.
 
     Args:
-        address: Of any kind that users give, such as ``/ip4/…/tcp/4001/p2p/ID`` or ``gateway+https://…``; an
-            address of peers may be several that are joined by commas.
-        options: Those of the caller. Headers and credentials are not passed on: they are for the source that
-            the user named.
+        address: Any kind of address that users give, such as ``/ip4/…/tcp/4001/p2p/ID`` or
+            ``gateway+https://…``; for peers, several addresses may be joined by commas.
+        options: The options of the caller. Headers and credentials are not passed on, because they are for
+            the source that the user named.
 
     Raises:
         AddressError: The address cannot be used.
-        UnknownPluginError: Nothing installed serves its scheme; the message tells what to install.
+        UnknownPluginError: No installed plugin serves its scheme; the message names a distribution to
+            install.
         MissingDependencyError: Its plugin needs a package that is not installed.
-        PluginError: Its plugin fails, or makes something else.
+        PluginError: Its plugin fails, or does not create a transport.
     """
     return connect(address, attrs.evolve(options, headers={}, auth=None))
 
@@ -144,18 +145,18 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
     """Returns a transport to publish through.
 
     Raises:
-        AddressError: The address cannot be written to, or is a `.car` file that exists and is not to be
+        AddressError: The address is not writable, or is an existing `.car` file that must not be
             overwritten.
     """
     chosen = write_address(address)
     if address_scheme(chosen) == "file" and (path := file_path(chosen)).is_file():
         if path.suffix.lower() != ".car":
             raise AddressError(
-                f"{str(path)!r} is a file, and neither a .car file nor a folder: publish to one of these"
+                f"{str(path)!r} is a file other than a .car file: publish to a .car file or a folder"
             )
         if not options.overwrite:
             raise AddressError(
-                f"{str(path)!r} exists already, and a .car file is written once: overwrite=True replaces it "
+                f"{str(path)!r} exists, and .car files are only written once: overwrite=True replaces it "
                 "as soon as the new one is complete. Or name another file, or a folder, which takes any "
                 "number of datasets"
             )
@@ -172,13 +173,13 @@ def connect_for_writing(address: str | None, options: Options) -> Transport:
 class Connections:
     """The fetchers of one dataset in this process, one for each set of addresses. Thread-safe.
 
-    Pickles as address, options and a token by which a copy that comes back to this process is recognised.
-    Plugins that were registered at run time are pickled with it, so that it works in spawned workers too.
+    It is pickled as address, options and a token by which a copy that returns to this process is recognized.
+    Plugins registered at run time are pickled with it, so that it also works in spawned workers.
 
     Args:
         address: The user's address, None for discovery.
         options: The user's options.
-        objects: What will be read; the gateways in their URLs count here.
+        objects: The objects that will be read; gateways in their URLs are used.
     """
 
     def __init__(
@@ -196,16 +197,16 @@ class Connections:
         self._import_transports()
 
     def _import_transports(self) -> None:
-        """Imports what will be needed, so that neither the first sample nor a forked worker waits for it."""
-        with suppress(IPFSDatasetError):  # raised at first use
+        """Imports the necessary modules, so that neither the first sample nor a forked worker waits."""
+        with suppress(IPFSDatasetError):  # raised on first use
             for address in read_addresses(self.address, self._first_gateway, self.options):
                 resolve_factory(default_registry().transport(address_scheme(address)))
 
     def describe(self, gateway: str | None = None) -> str:
-        """Returns the sources in words, for a repr: without secrets, and without connecting to any.
+        """Returns a description of the sources for a repr, without secrets and without connecting to them.
 
         Args:
-            gateway: The gateway that an object's URL names, if any.
+            gateway: The gateway in an object's URL, if any.
         """
         try:
             addresses = read_addresses(self.address, gateway, self.options)
@@ -216,7 +217,7 @@ class Connections:
         return f"{shown} and {more} more" if more > 0 else shown
 
     def fetcher(self, gateway: str | None = None) -> Fetcher:
-        """Returns the fetcher for objects whose URLs name this gateway, or none."""
+        """Returns the fetcher for objects with this gateway in their URLs, or none."""
         addresses = read_addresses(self.address, gateway, self.options)
         return self._at(addresses)
 
@@ -238,10 +239,10 @@ class Connections:
         _living.setdefault(self._token, self)
 
     def close(self) -> None:
-        """Closes what this process opened; a later use opens it again."""
+        """Closes everything that this process opened; a later use opens it again."""
         _, fetchers = self._fetchers.pop() or _no_fetchers()
-        with ExitStack() as each:  # where one cannot be closed, the others are
-            for fetcher in list(fetchers.values()):  # another thread may connect
+        with ExitStack() as each:  # closes the others even if one cannot be closed
+            for fetcher in list(fetchers.values()):  # another thread may connect meanwhile
                 each.callback(fetcher.close)
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
@@ -250,7 +251,7 @@ class Connections:
                 if address_scheme(address) == "file":
                     check_apart(self.options.cache_dir, file_path(address))
         named = self._named()
-        # Opening a large .car file means reading all of it, so the deadline of a read applies.
+        # Opening a large .car file requires reading all of it, so the deadline of a read applies.
         with ExitStack() as opened, until(time.monotonic() + self.options.deadline):
             transports = []
             for one in addresses:
@@ -258,15 +259,15 @@ class Connections:
                 transports.append(connect(one, options_for(self.options, one, position)))
                 opened.callback(transports[-1].close)
             sources = SourcePool(transports, self.options)
-            opened.pop_all()  # closed only where one of them, or the cache, cannot be opened
+            opened.pop_all()  # closed only if one of them, or the cache, cannot be opened
         origin = partial(_reduced, weakref.ref(self), addresses)
         return Fetcher(sources, self.options, origin)
 
     def _named(self) -> list[str]:
-        """Returns the sources that the user named. An `auth` that names no source is for the first of them.
+        """Returns the sources named by the user, the first of which receives an `auth` without an address.
 
-        Where only objects' URLs name gateways, the first of these gateways alone: the others never receive a
-        token that may not be theirs.
+        If only objects' URLs contain gateways, this is the first of these gateways alone: the others must not
+        receive a token that may not be meant for them.
         """
         given = [self.address] if self.address is not None else []
         given += map(gateway_address, self.options.gateways)
@@ -276,22 +277,22 @@ class Connections:
 def _gateway_of(obj: IPFSObject) -> str | None:
     try:
         return parse_object_url(obj.url).gateway
-    except AddressError:  # raised at first use
+    except AddressError:  # raised on first use
         return None
 
 
 def connections_to_published(
     address: str | os.PathLike[str] | None, options: Options, url: str
 ) -> Connections:
-    """Returns where to read what may have been published from here.
+    """Returns the connections for reading a dataset that may have been published from here.
 
-    Without an address, that is the node or store that `write_address` publishes to, where there is one, and
+    Without an address, they use the node or store that `write_address` publishes to, if there is one, and
     then gateways.
 
     Args:
         address: The user's address, None for discovery.
         options: The user's options.
-        url: Of what will be read; the gateway in it counts here.
+        url: The URL that will be read; a gateway in it is used.
 
     Raises:
         AddressError: The address or the URL cannot be used.
@@ -306,26 +307,28 @@ def connections_to_published(
     return Connections(write_address(None), chosen)
 
 
-# By token, so that what comes back from a worker uses the connections that this process has already.
+# Keyed by token, so that copies returning from a worker use the existing connections of this process.
 _living: weakref.WeakValueDictionary[str, Connections] = weakref.WeakValueDictionary()
 
 
 def _reduced(
     reference: weakref.ref[Connections], addresses: tuple[str, ...]
 ) -> tuple[Callable[..., Fetcher], tuple[Any, ...]]:
-    """Returns how a fetcher pickles, as part of an open file that a worker passes on: how to get it again."""
+    """Returns how to pickle a fetcher, as part of an open file that a worker passes on."""
     connections = reference()
     if connections is None:
-        raise TransportError("The dataset of this file is gone: keep it, or read the file first")
+        raise TransportError(
+            "The dataset of this file no longer exists: keep a reference to it, or read the file first"
+        )
     token = connections._token  # noqa: SLF001
     return _again, (token, connections if _pickles(connections) else None, addresses)
 
 
 def _pickles(connections: Connections) -> bool:
-    """Returns whether it can be pickled: the user's `handler` or a callable `auth` may prevent that."""
+    """Returns whether it can be pickled; the user's `handler` or a callable `auth` may prevent that."""
     try:
         pickle.dumps(connections)
-    except Exception:  # noqa: BLE001 - objects of users may raise anything
+    except Exception:  # noqa: BLE001 - user objects may raise anything
         return False
     return True
 
@@ -335,7 +338,7 @@ def _again(token: str, connections: Connections | None, addresses: tuple[str, ..
     if known is None and connections is None:
         raise TransportError(
             "The file cannot be opened in this process, because its dataset's options do not pickle: give "
-            "functions of a module as handler= and auth=, or read the file where it is"
+            "functions of a module as handler= and auth=, or read the file in its own process"
         )
     return _living.setdefault(token, known or connections)._at(addresses)  # type: ignore[arg-type]  # noqa: SLF001
 
@@ -345,17 +348,17 @@ def _no_fetchers() -> tuple[threading.Lock, dict[tuple[str, ...], Fetcher]]:
     return threading.Lock(), {}
 
 
-# Which source gets which credentials: a token for one source is never sent to another.
+# Assignment of credentials to sources: a token for one source is never sent to another.
 
 
 def options_for(options: Options, address: str, position: int) -> Options:
-    """Returns the options for one source, with no other source's headers and credentials.
+    """Returns the options for one source, without the headers and credentials of other sources.
 
     Args:
-        options: As the user gave them.
-        address: The source.
-        position: Its position among the sources that the user named, from 0; -1 where an object's URL, the
-            environment or a router named it.
+        options: The options given by the user.
+        address: The address of the source.
+        position: Its position among the sources named by the user, from 0; -1 if it comes from an object's
+            URL, the environment or a router.
     """
     headers, auth = options.headers, options.auth
     if _is_per_source(headers):
@@ -370,11 +373,11 @@ def options_for(options: Options, address: str, position: int) -> Options:
 
 
 def kept_for(options: Options, named: Sequence[str]) -> Options:
-    """Returns options whose headers and credentials are for no source but those that the user named.
+    """Returns options whose headers and credentials apply only to sources named by the user.
 
     Args:
-        options: As the user gave them.
-        named: Those sources; an `auth` that names no source is for the first of them.
+        options: The options given by the user.
+        named: The addresses of these sources; an `auth` without an address is for the first of them.
     """
     headers, auth = options.headers, options.auth
     if not _is_per_source(headers):
@@ -394,5 +397,5 @@ def _of(values: Mapping[str, Any], address: str) -> Any:
 
 
 def _normal(address: str) -> str:
-    """Returns an address that is equal for all spellings of one source, without tokens in a query."""
+    """Returns an address normalized so that all spellings of a source are equal, without query tokens."""
     return gateway_address(address).partition("?")[0].removeprefix("gateway+").rstrip("/")

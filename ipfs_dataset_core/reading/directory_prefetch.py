@@ -1,8 +1,8 @@
 """Prefetching for directories: the shards and files that will be read next.
 
-Small files that are read in order arrive in one CAR of their folder: thousands of files for one request. A
-sharded directory arrives as one CAR, too, so that a listing costs one request instead of one for each block.
-What arrives is verified block by block; what does not arrive is fetched as blocks.
+Small files that are read in order are fetched in one CAR of their folder: thousands of files per request. A
+sharded directory is also fetched as one CAR, so that a listing takes one request instead of one per block.
+Everything is verified block by block, and anything that does not arrive is fetched as blocks.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Entries whose blocks are fetched together, and files that are fetched one by one ahead of their reader:
-# enough to keep all connections busy. More in batches, each of which costs a round trip.
+# Number of entries whose blocks are fetched together, and of files that are fetched individually ahead of
+# their reader: enough to keep all connections busy. More in batches, each of which takes a round trip.
 _WINDOW_ENTRIES, _WINDOW_IN_BATCHES = 32, 256
-# Files that are fetched ahead of their reader where they arrive in a CAR.
+# Number of files that are fetched ahead of their reader if they arrive in a CAR.
 _MAX_IN_A_CAR = 1024
-# Fewer files are as cheap one by one, and nothing else arrives with them.
+# With fewer files, a CAR saves nothing.
 _MIN_FILES = 16
-# Larger files would crowd the cache, and are not fetched as a part of their folder.
+# Larger files would crowd the cache, and are not fetched with their folder.
 _SMALL_BYTES = 512 << 10
-# Paths of files that will be opened; when there are more, those that were added before are dropped.
+# Maximum number of known paths of files that will be opened; beyond it, older ones are dropped.
 _MAX_KNOWN = 4096
-# A CAR costs a node about as much as this many blocks.
+# The cost of a CAR for a node, in blocks.
 _MIN_BLOCKS = 16
-# A file of more bytes has more than one block, of which a listing needs the first.
+# A file of more bytes has several blocks, of which a listing needs the first.
 _LARGEST_BLOCK = 264 << 10
-# The span with which a CAR has a directory's own blocks, and not those of its files.
+# The span that selects a directory's own blocks in a CAR, without those of its files.
 _ENTITY = (0, 1)
 
 
 class DirectoryPrefetch:
-    """Fetches what one directory's reader will need next.
+    """Prefetches the blocks that the reader of one directory will need next.
 
     Args:
         fetcher: Fetches and verifies.
@@ -75,11 +75,11 @@ class DirectoryPrefetch:
 
     @property
     def window(self) -> int:
-        """Number of entries whose blocks are best fetched together."""
+        """Number of entries whose blocks should be fetched together."""
         return _WINDOW_IN_BATCHES if self._fetcher.sources.batches else _WINDOW_ENTRIES
 
     def request_all(self) -> None:
-        """Requests the CAR of the directory before its block is known, which is the first one in it."""
+        """Requests the CAR of the directory before its own block, the first one in the CAR, is known."""
         self._read_ahead.fetch([self._root])
 
     def is_worth_a_car(self) -> bool:
@@ -88,7 +88,7 @@ class DirectoryPrefetch:
         return all(entry.tsize <= _SMALL_BYTES for entry in first)
 
     def close(self) -> None:
-        """Closes the CAR, where one is open."""
+        """Closes the CAR if one is open."""
         self._read_ahead.close()
 
     def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
@@ -97,7 +97,7 @@ class DirectoryPrefetch:
         self._fetch_queued()
 
     def take(self, path: str) -> DirectoryEntry | None:
-        """Returns the entry at a path that is opened now, None where it was not added; fetches the next."""
+        """Returns the entry of a path that is being opened, or None, and fetches the next files."""
         entry = self._queue.take(path)
         if entry is not None:
             self._fetch_queued()
@@ -111,9 +111,9 @@ class DirectoryPrefetch:
             self._fetcher.prefetch_blocks(entry.cid for entry in found)
 
     def shards(self, directory: CID) -> Stream | None:
-        """Returns what streams the blocks of a sharded directory, this one or one below it.
+        """Returns a function that streams the blocks of a sharded directory, this one or one below it.
 
-        None where it has no such blocks, or so few that they are not worth a CAR, or they are cached.
+        None if it has no such blocks, or too few to be worth a CAR, or they are cached.
         """
         if not self._is_sharded(directory):
             return None
@@ -125,7 +125,7 @@ class DirectoryPrefetch:
         return partial(self._car, directory, _ENTITY)
 
     def after_listing(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
-        """Fetches what a walk will need of a directory, this one or one below it."""
+        """Prefetches the blocks that a walk will need from a directory, this one or one below it."""
         self._fetch_small_files(directory, found)
         if self.all_in_order and directory == self._root:
             # At once, while the reader still sorts the names.
@@ -135,7 +135,7 @@ class DirectoryPrefetch:
 
     @cached_property
     def _is_in_order(self) -> bool:
-        """Whether a CAR has the files in the order of their names: not those of a sharded directory."""
+        """Whether a CAR contains the files in the order of their names: not for a sharded directory."""
         return node_kind(self._root, self._fetcher.block(self._root)) == "directory"
 
     def _is_sharded(self, directory: CID) -> bool:
@@ -148,9 +148,9 @@ class DirectoryPrefetch:
             self.fetch(batch)
 
     def _fetch_small_files(self, directory: CID, found: Sequence[DirectoryEntry]) -> None:
-        """Fetches all below a directory where that is little more than the first blocks of its files.
+        """Fetches everything below a directory if that is little more than the first blocks of its files.
 
-        A walk needs these blocks to tell files from directories.
+        A walk needs these blocks to distinguish files and directories.
         """
         sizes = [entry.tsize for entry in found if entry.cid.codec != RAW]
         is_small = len(sizes) == len(found) and max(sizes, default=0) <= _LARGEST_BLOCK
@@ -167,19 +167,19 @@ class DirectoryPrefetch:
         span: tuple[int, int] | None,
         is_needed: Callable[[CID], bool] | None = None,
     ) -> Generator[tuple[CID, bytes], None, None]:
-        """Yields the blocks of a CAR of a directory that are needed, and puts the others into the cache.
+        """Yields the needed blocks from a CAR of a directory, and puts the others into the cache.
 
-        Where one source fails, the next one is asked. Nothing is raised for what does not arrive.
+        If one source fails, the next one is tried. Blocks that do not arrive raise no error.
 
         Args:
-            directory: This one or one below it.
+            directory: This directory or one below it.
             span: `_ENTITY` for its own blocks alone.
-            is_needed: Returns whether a block is needed. Such a block needs no room in the cache, and renews
-                the time.
+            is_needed: Returns whether a block is needed. Such a block takes no room in the cache, and extends
+                the time limit.
         """
         fetcher, sources = self._fetcher, self._fetcher.sources
         able = [transport for transport in sources.transports if transport.serves_cars]
-        # Half of the time is left for what comes block by block.
+        # Half of the time is reserved for blocks that are fetched individually.
         seconds = sources.deadline / 2
         while able and fetcher.verifies:
             end = time.monotonic() + seconds
@@ -193,7 +193,7 @@ class DirectoryPrefetch:
             except (IPFSDatasetError, NotImplementedError) as error:
                 log.debug("No CAR of directory %s: %s", directory, error)
                 return
-            # Other threads put blocks into the cache meanwhile, which need room, too.
+            # Other threads meanwhile put blocks into the cache, which also need room.
             left = fetcher.memory // 2
             with closing(blocks):
                 try:
@@ -220,7 +220,7 @@ class DirectoryPrefetch:
 def _open_car(
     directory: CID, span: tuple[int, int] | None, source: Transport
 ) -> tuple[Source, Generator[tuple[CID, bytes], None, None]]:
-    """Requests a CAR; returns its source and its blocks once the first one has arrived."""
+    """Requests a CAR; returns its source and its blocks once the first block has arrived."""
     blocks = car_blocks(source, directory, span)
     first = next(blocks, None)
 
@@ -239,7 +239,7 @@ class PrefetchQueue:
     Thread-safe.
 
     Args:
-        budget: How many bytes may be fetched and not opened.
+        budget: Maximum number of bytes that are fetched but not yet opened.
     """
 
     def __init__(self, budget: int) -> None:
@@ -255,14 +255,14 @@ class PrefetchQueue:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether anything is not being fetched yet."""
+        """Whether any file is not being fetched yet."""
         return bool(self._waiting)
 
     def add(self, found: Iterable[tuple[str, DirectoryEntry]]) -> None:
         """Adds paths in the order in which they will be opened."""
-        found = list(found)  # before the lock: this may wait for blocks
+        found = list(found)  # before taking the lock, because it may wait for blocks
         with self._lock:
-            if len(self._known) > _MAX_KNOWN:  # of a reader that reads elsewhere now
+            if len(self._known) > _MAX_KNOWN:  # from a reader that has moved elsewhere
                 self._known.clear()
                 self._waiting.clear()
                 self._underway = self._files = 0
@@ -271,7 +271,7 @@ class PrefetchQueue:
                 self._waiting.append(entry)
 
     def take(self, path: str) -> DirectoryEntry | None:
-        """Returns the entry at a path that is opened now, None where it was not added."""
+        """Returns the entry of a path that is being opened; None if it was not added."""
         with self._lock:
             entry = self._known.pop(path, None)
             if entry is not None:
@@ -280,10 +280,10 @@ class PrefetchQueue:
             return entry
 
     def next_batch(self, most: int) -> list[DirectoryEntry]:
-        """Returns what to fetch now; nothing until half of what is being fetched was opened.
+        """Returns the files to fetch now; none until half of those being fetched were opened.
 
         Args:
-            most: How many files may be fetched and not opened.
+            most: Maximum number of files that are fetched but not yet opened.
         """
         batch: list[DirectoryEntry] = []
         with self._lock:
@@ -307,7 +307,7 @@ class FolderReadAhead(ReadAhead[CID]):
     def __init__(self, fetcher: Fetcher, root: CID) -> None:
         super().__init__(fetcher)
         self._root = root
-        # Whether no source has the folder as a CAR in the order in which it is read.
+        # Whether no source serves the folder as a CAR in the order in which it is read.
         self._no_car = False
 
     def fetch(self, cids: Iterable[CID]) -> None:

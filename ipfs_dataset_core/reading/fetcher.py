@@ -1,9 +1,10 @@
-"""The one place where it is decided how blocks are requested: one by one, in batches, or as runs of leaves.
+"""Decides how blocks are requested: one by one, in batches, or as runs of leaves.
 
-Runs of neighbouring leaves come as one plain range, cut at the leaves' boundaries and each checked against
-its CID, or where no source serves that, as one CAR; lone leaves come as blocks. What a range or CAR does not
-deliver as it should comes as blocks. See `bulk_fetch` for what each costs. Blocks that are needed together
-come in one batch where a source serves batches, and what a batch does not deliver comes block by block.
+Runs of neighbouring leaves are requested as one plain range, which is cut at the boundaries of the leaves and
+verified leaf by leaf, or, if no source serves ranges, as one CAR; single leaves are requested as blocks.
+Leaves that do not arrive intact in a range or CAR are requested as blocks; see `bulk_fetch` for the costs.
+Blocks that are needed together are requested in one batch if a source serves batches, and missing ones again
+block by block.
 """
 
 from __future__ import annotations
@@ -42,22 +43,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Blocks of one batch at the most. Fewer than two are no batch.
+# Maximum number of blocks in a batch. A batch has at least two.
 _MAX_BATCH, _MIN_BATCH = 512, 2
 
 
 class Fetcher:
-    """Verified blocks and leaves of one process: cached, and each fetched once at a time. Thread-safe.
+    """Verified blocks and leaves of one process: cached, and each fetched only once at a time. Thread-safe.
 
     Args:
-        sources: Where blocks come from.
-        options: `memory`, `deadline` and `verify` count here.
-        origin: Returns how another process gets its own such fetcher, as ``__reduce__`` does.
+        sources: The sources of blocks.
+        options: `memory`, `deadline` and `verify` are used.
+        origin: Returns how another process gets its own fetcher of this kind, like ``__reduce__``.
 
     Attributes:
-        open_streams: The streams that stay open between the reads of sequential readers, which own them.
+        open_streams: Streams that stay open between the reads of sequential readers, which own them.
         memory: Size of the cache in bytes.
-        read_ahead_bytes: How far ahead of a sequential reader is fetched at the most.
+        read_ahead_bytes: Maximum number of bytes that are fetched ahead of a sequential reader.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
-        # A transport that serves batches counts what is on its way itself, up to an eighth of the memory.
+        # A transport that serves batches limits the data in transit itself, to an eighth of the memory.
         in_batches = any(source.batches for source in sources.transports)
         self._flights = SingleFlight(cached_bytes(options.memory) if in_batches else options.memory)
         self.open_streams: WeakSet[KeptStream[Any]] = WeakSet()
@@ -80,7 +81,7 @@ class Fetcher:
         self._lock = threading.Lock()
         self.memory = options.memory
         self.read_ahead_bytes = min(16 << 20, options.memory // 4)
-        # What is fetched before its time must not push out of the cache what is about to be read.
+        # Prefetched data must not evict data that is about to be read from the cache.
         self._prefetch_bytes = options.memory // 2
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,10 +91,10 @@ class Fetcher:
 
     @property
     def work(self) -> TimedWork:
-        """Threads for what is fetched before it is needed, and for what is fetched at the same time."""
+        """Threads for prefetching and for concurrent requests."""
         with self._lock:
             if self._work is None:
-                sources = self.sources  # not this object, which would live as long as a thread
+                sources = self.sources  # not this object, which a thread would keep alive
                 self._work = TimedWork(
                     lambda: sources.concurrency,
                     "ipfs-dataset-fetch",
@@ -111,35 +112,35 @@ class Fetcher:
         return BulkFetch(self.sources, verified=self.verifies)
 
     def close(self) -> None:
-        """Ends the threads and closes the sources; threads that wait for bytes get an error."""
+        """Ends the threads and closes the sources; waiting threads get an error."""
         with self._lock:
             self._is_closed = True
         if self._work is not None:
             self._work.close()
-        self._flights.fail_all("The dataset was closed while this was read")
+        self._flights.fail_all("The dataset was closed during the read")
         for stream in living(self.open_streams):
             stream.close()
         self.sources.close()
 
     def block(self, cid: CID) -> bytes:
-        """Returns a verified block; raises as `SourcePool.get_block` does."""
+        """Returns a verified block; raises like `SourcePool.get_block`."""
         return self.get(cid.to_bytes(), lambda: self.sources.get_block(cid))
 
     def leaf(self, layout: FileLayout, leaf: Leaf) -> bytes:
-        """Returns the bytes that a leaf holds, verified.
+        """Returns the verified bytes of a leaf.
 
         Raises:
             NotALeafError: It is an inner node.
-            VerificationError: It has another number of bytes than its parent states.
+            VerificationError: Its size differs from the one in its parent.
         """
         key = _leaf_key(leaf)
         data = self._flights.get(key)
-        if data is None:  # most are cached, and need no deadline
+        if data is None:  # most leaves are cached, and need no deadline
             data = self._fetch(key, lambda: self.fetch_leaf(leaf))
         return check_leaf(layout.cid, leaf, data)
 
     def get(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
-        """Returns what is cached under a key, fetched by another thread, or else what `fetch` returns."""
+        """Returns the value of a key from the cache, from a flight of another thread, or from `fetch`."""
         cached = self._flights.get(key)
         return self._fetch(key, fetch) if cached is None else cached
 
@@ -160,7 +161,7 @@ class Fetcher:
         return self._flights.is_coming(_leaf_key(leaf))
 
     def start(self, key: bytes, fetch: Callable[[], bytes]) -> None:
-        """Starts fetching what will soon be read with `get`."""
+        """Starts fetching a value that will soon be read with `get`."""
         flight = self._flights.acquire(key)
         if flight is not None:
             self.work.submit(partial(flight.run, fetch))
@@ -174,7 +175,7 @@ class Fetcher:
             self.start(cid.to_bytes(), partial(self.sources.get_block, cid))
 
     def prefetch_leaves(self, layout: FileLayout, leaves: Iterable[Leaf]) -> None:
-        """Starts fetching leaves, given in order, that will soon be read; no more than fit the cache."""
+        """Starts fetching leaves, given in order, that will soon be read, as far as they fit the cache."""
         acquired = self.acquire_leaves(leaves)
         in_batch: dict[Leaf, Flight] = {}
         for run in coalesce(acquired):
@@ -188,12 +189,12 @@ class Fetcher:
         self.fetch_leaves(in_batch)
 
     def acquire_leaves(self, leaves: Iterable[Leaf]) -> dict[Leaf, Flight]:
-        """Returns flights for the leaves that the caller has to fetch.
+        """Returns flights for the leaves that the caller must fetch.
 
-        Left out are those that are cached or being fetched, those beyond the memory for prefetching, those
-        in the cache on disk, which are read from there right away, and those whose links are no CIDs.
+        Leaves are omitted that are cached or being fetched, exceed the memory for prefetching, are in the
+        disk cache, from which they are read at once, or have links that are not CIDs.
         """
-        # All leaves before the first flight: finding them may fail, and a flight has to be completed.
+        # All leaves before the first flight: finding them may fail, and every flight must be completed.
         usable = [leaf for leaf in self._within_budget(leaves) if _has_cid(leaf)]
         acquired = dict(self._acquire_missing(usable))
         if self.sources.keeps:
@@ -203,7 +204,7 @@ class Fetcher:
         return acquired
 
     def acquire_blocks(self, cids: Iterable[CID]) -> dict[CID, Flight]:
-        """Returns flights for the blocks that the caller has to fetch, like `acquire_leaves`."""
+        """Returns flights for the blocks that the caller must fetch; see `acquire_leaves`."""
         acquired: dict[CID, Flight] = {}
         for cid in cids:
             flight = self._flights.acquire(cid.to_bytes())
@@ -214,7 +215,7 @@ class Fetcher:
         return acquired
 
     def fetch_leaves(self, wanted: Mapping[Leaf, Flight]) -> None:
-        """Starts fetching leaves by their blocks, each for its flight: in batches where these are served."""
+        """Starts fetching leaves as blocks, each for its flight, in batches if possible."""
         if len(wanted) < _MIN_BATCH or not self.sources.batches:
             self._fetch_each(wanted, self.fetch_leaf)
             return
@@ -224,7 +225,7 @@ class Fetcher:
             self.work.submit(work)
 
     def fetch_blocks(self, wanted: Mapping[CID, Flight]) -> None:
-        """Starts fetching blocks, each for its flight: in batches where these are served."""
+        """Starts fetching blocks, each for its flight, in batches if possible."""
         if len(wanted) < _MIN_BATCH or not self.sources.batches:
             self._fetch_each(wanted, self.sources.get_block)
             return
@@ -244,9 +245,9 @@ class Fetcher:
 
         Args:
             by_cid: The items, by the CIDs of their blocks.
-            wanted: Flights, also of other items.
+            wanted: Flights, possibly including those of other items.
             bytes_of: Returns the bytes of an item from its block.
-            fetch: Returns the bytes of an item from a request of its own.
+            fetch: Returns the bytes of an item with a request of its own.
         """
 
         def arrived(cid: CID, block: bytes) -> None:
@@ -254,7 +255,7 @@ class Fetcher:
             wanted[item].run(partial(bytes_of, item, block))
 
         try:
-            # Half of the time is left for what comes block by block.
+            # Half of the time is reserved for blocks that are fetched individually.
             with until(self.work.half()):
                 self.sources.get_blocks(by_cid, arrived)
         finally:
@@ -274,25 +275,25 @@ class Fetcher:
     ) -> None:
         """Fetches neighbouring leaves as a range from any source, else as a CAR, else by their blocks."""
         try:
-            # Half of the time is left for what comes block by block.
+            # Half of the time is reserved for blocks that are fetched individually.
             with until(self.work.half()):
                 self.bulk.fetch_leaves(layout, wanted, kept)
         finally:
             self.fetch_leaves(wanted)
 
     def fetch_leaf(self, leaf: Leaf) -> bytes:
-        """Returns the bytes of a leaf from its block.
+        """Returns the bytes of a leaf, fetched as a block.
 
         Raises:
             NotALeafError: It is an inner node.
-            TransportError: As `SourcePool.get_block`.
+            TransportError: As for `SourcePool.get_block`.
         """
-        # What was taken for a leaf before and was none is cached as a block.
+        # An inner node that was assumed to be a leaf is cached as a block.
         block = self._flights.get(leaf.cid) or self.sources.get_block(CID.from_bytes(leaf.cid))
         return self._leaf_of(leaf, block)
 
     def _leaf_of(self, leaf: Leaf, block: bytes) -> bytes:
-        """Returns the bytes of a leaf; a block that is none is cached as a block."""
+        """Returns the bytes of a leaf; an inner node is cached as a block."""
         try:
             return leaf_bytes(leaf, block)
         except NotALeafError:
@@ -305,7 +306,7 @@ class Fetcher:
         self.sources.keep(cid, block)
 
     def forget(self, leaf: Leaf) -> None:
-        """Frees the memory of a leaf that will hardly be read again soon."""
+        """Frees the memory of a leaf that is unlikely to be read again soon."""
         self._flights.drop(_leaf_key(leaf))
 
     def _within_budget(self, leaves: Iterable[Leaf]) -> Iterator[Leaf]:
@@ -341,7 +342,7 @@ def _close_idle(streams: WeakSet[KeptStream[Any]]) -> None:
 
 
 def _has_cid(leaf: Leaf) -> bool:
-    """Returns whether the link to a leaf is a CID; where it is not, reading the leaf raises the error."""
+    """Returns whether the link to a leaf is a CID; if not, reading the leaf raises the error."""
     try:
         CID.from_bytes(leaf.cid)
     except VerificationError:
@@ -350,5 +351,5 @@ def _has_cid(leaf: Leaf) -> bool:
 
 
 def _leaf_key(leaf: Leaf) -> bytes:
-    # A dag-pb block and the bytes in it are different values; a raw block and its bytes are the same.
+    # A dag-pb block and the bytes in it are different values, whereas a raw block equals its bytes.
     return leaf.cid if leaf.raw else b"leaf" + leaf.cid

@@ -1,4 +1,4 @@
-"""A file in IPFS as a seekable file object over verified leaves, at bounded memory."""
+"""Files in IPFS as seekable file objects over verified leaves, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ E = TypeVar("E", bound=IPFSDatasetError)
 
 # The assumed rate of a distant source: a connection of 100 megabits a second.
 _BYTES_PER_SECOND = 12_500_000
-# A longer read is done in pieces of this size.
+# A longer read is split into pieces of this size.
 _PIECE_BYTES = 4 << 20
-# A verification loads the inner nodes of so many bytes ahead of those that are read.
+# A verification prefetches the inner nodes of this many bytes ahead of the bytes that are read.
 _NODES_AHEAD_BYTES = 256 << 20
-# A local copy is compared in parts of this size.
+# Local copies are compared in parts of this size.
 _COMPARED_BYTES = 64 << 20
 
 
 class VerifiedFile(ObjectFile):
-    """A file whose every byte was checked against its CID before it is returned.
+    """A file whose every byte is checked against its CID before it is returned.
 
-    What a sequential reader needs next is fetched ahead of it, see `FileReadAhead`.
+    Data that a sequential reader needs next is fetched ahead of it; see `FileReadAhead`.
 
     Args:
         fetcher: Fetches and verifies.
         cid: The file.
-        name: Its name in errors and samples.
+        name: Its name in messages and samples.
     """
 
     cid: CID
@@ -60,7 +60,7 @@ class VerifiedFile(ObjectFile):
             raise located(error, Location(file=name)) from error.__cause__
         self.size = self._layout.size
         self._read_ahead: FileReadAhead | None = None
-        # Where the last read began and ended, until there is a read-ahead, which has both.
+        # Start and stop of the last read, until there is a read-ahead, which has both.
         self._last_read = 0, 0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -80,7 +80,7 @@ class VerifiedFile(ObjectFile):
             self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if stop - start <= _PIECE_BYTES:
             return self._read_piece(start, stop)
-        # One after the other: otherwise the first leaves would leave the cache before they are used.
+        # One after the other, because otherwise the first leaves would be evicted before they are used.
         whole = io.BytesIO()
         for position in range(start, stop, _PIECE_BYTES):
             whole.write(self._read_piece(position, min(position + _PIECE_BYTES, stop)))
@@ -124,34 +124,34 @@ class VerifiedFile(ObjectFile):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def leaves(self, start: int, stop: int) -> Iterator[Leaf]:
-        """Yields the blocks that hold bytes ``start`` to ``stop``, in order; only inner nodes are fetched."""
+        """Yields the blocks that contain bytes ``start`` to ``stop``, in order, fetching only inner nodes."""
         return self._layout.leaves([(start, stop)])
 
     def unverified(self, verified: VerifiedBlocks, start: int = 0) -> Iterator[Span]:
-        """Yields the spans from a byte on that have to be read to verify the file, in order.
+        """Yields the spans after a byte that must be read to verify the file, in order.
 
         Args:
-            verified: What was verified so far; the caller adds what it has read, with `add_verified`.
+            verified: The blocks verified so far; the caller adds those that it has read with `add_verified`.
             start: The first byte.
         """
         return self._layout.unverified(verified, start, nodes_ahead=_NODES_AHEAD_BYTES)
 
     def add_verified(self, verified: VerifiedBlocks, start: int, stop: int) -> None:
-        """Adds the leaves that hold bytes ``start`` to ``stop``, which were read, to what was verified."""
+        """Adds the leaves that contain bytes ``start`` to ``stop``, which were read, to `verified`."""
         for leaf in self.leaves(start, stop):
             verified.add(leaf.cid, leaf.stop - leaf.start)
 
     def common_prefix(self, local: BinaryIO) -> int:
-        """Returns how many bytes at the start of a local copy are those of this file, in whole leaves.
+        """Returns the number of bytes at the start of a local copy that match this file, in whole leaves.
 
-        Nothing but inner nodes is fetched: the local bytes are hashed and compared with the leaves' CIDs.
+        Only inner nodes are fetched: the local bytes are hashed and compared with the CIDs of the leaves.
 
         Args:
-            local: Read from its start on.
+            local: The local copy, read from its start.
         """
         reached = 0
         while reached < self.size:
-            # In parts: a short copy of a large file then needs few inner nodes.
+            # In parts, so that a short copy of a large file needs few inner nodes.
             for segment in self._layout.segments(reached, reached + _COMPARED_BYTES):
                 data = local.read(segment.stop - segment.start)
                 if isinstance(segment, Inline):
@@ -164,8 +164,8 @@ class VerifiedFile(ObjectFile):
         return reached
 
     def _read_ahead_at(self, start: int, stop: int) -> FileReadAhead | None:
-        """Returns the read-ahead for a read, None where nothing is read in order so far."""
-        # In a variable: another thread may read elsewhere meanwhile.
+        """Returns the read-ahead for a read; None if nothing is being read in order."""
+        # In a variable, because another thread may read elsewhere meanwhile.
         read_ahead = self._read_ahead
         if read_ahead is not None:
             read_ahead = self._read_ahead = read_ahead.at(start)
@@ -177,7 +177,7 @@ class VerifiedFile(ObjectFile):
     def _read_beside_nodes(self, start: int, stop: int) -> FileReadAhead | None:
         """Returns a read-ahead that requests the bytes of a read together with the inner node above them.
 
-        None where that node is known, or where it cannot be guessed at which byte a leaf begins.
+        None if that node is known, or if the start of a leaf cannot be guessed.
         """
         if not self._layout.leaf_grid or self._layout.unread_node(start) is None:
             return None
@@ -192,7 +192,7 @@ class VerifiedFile(ObjectFile):
         if self._layout.is_one_block:
             return True
         leaf_with, is_coming = self._layout.leaf_with, self._fetcher.is_leaf_coming
-        start, stop = 0, 0  # of the leaf that was looked at last
+        start, stop = 0, 0  # of the most recent leaf
         begin, reached, in_order = -1, 0, True
         for first, last in spans:
             if begin < 0:
@@ -237,7 +237,7 @@ class VerifiedFile(ObjectFile):
         return data[max(0, start - segment.start) : stop - segment.start]
 
     def _located(self, error: E, start: int, stop: int) -> E:
-        """Returns an error whose message contains which bytes of this file could not be read."""
+        """Returns an error whose message contains the byte range of this file that could not be read."""
         return located(error, Location(file=self.name, start=start, stop=stop))
 
 

@@ -1,4 +1,4 @@
-"""The DAG layout of a file: which block holds which bytes, found node by node; no I/O here."""
+"""The DAG layout of a file: which block contains which bytes, discovered node by node; no I/O here."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import FileNode
     from ipfs_dataset_core.reading.verified_blocks import VerifiedBlocks
 
-# A balanced tree of the largest file that UnixFS can describe has 8 levels at 174 links a node; trickle and
-# hand-made trees have more.
+# A balanced tree of the largest file that UnixFS can describe has 8 levels at 174 links per node; trickle
+# DAGs and hand-made trees have more.
 _DEPTH = Limits().dag_depth
-# Inner nodes that are kept: as many as 512 of those that usual builders make, with up to 1024 links each. A
-# block of 2 MiB has 40 times as many links, or data.
+# Memory for inner nodes that are kept: as many as 512 nodes of common builders, with up to 1024 links each. A
+# block of 2 MiB can have 40 times as many links, or data.
 _KEPT_NODES = 512
 _KEPT_BYTES = 64 << 20
-# What a link takes in memory: its CID, its offset and its size.
+# The memory of a link: its CID, its offset and its size.
 _BYTES_OF_LINK = 128
-# Fewer inner nodes are not prefetched together, but loaded one by one when they are needed.
+# With fewer inner nodes than this, they are not prefetched together, but loaded one by one when needed.
 _SEVERAL_NODES = 2
-# Inner nodes that are prefetched ahead of one that is read in order, at the most.
+# Maximum number of inner nodes that are prefetched ahead of one that is read in order.
 _MAX_NODES_AHEAD = 8
 _KEPT_LEAVES = 1024
-# The size of the smallest usual leaves.
+# The size of the smallest common leaves.
 _SMALL_LEAF_BYTES = 256 << 10
-# Blocks of nodes have 2 MiB at the most.
+# Blocks of nodes have at most 2 MiB.
 _LONGEST_LEAF = 2 << 20
 # The first bytes of the binary form of a CID of version 1 and codec raw.
 _RAW_V1 = bytes([1, RAW])
 
 
 class Leaf(NamedTuple):
-    """A run of a file's bytes that one block holds.
+    """A run of a file's bytes that one block contains.
 
     Args:
         cid: The binary CID of the block.
         start: Position in the file of its first byte.
         stop: Position after its last byte.
-        raw: Whether the block consists of its bytes; otherwise it is a dag-pb node that contains them.
+        raw: Whether the block consists of these bytes; otherwise it is a dag-pb node that contains them.
     """
 
     cid: bytes
@@ -59,7 +59,7 @@ class Leaf(NamedTuple):
 
 
 class Inline(NamedTuple):
-    """A run of a file's bytes that an inner node holds itself."""
+    """A run of a file's bytes that an inner node itself contains."""
 
     data: bytes
     start: int
@@ -69,15 +69,15 @@ class Inline(NamedTuple):
 class FileLayout:
     """The tree under one file.
 
-    A dag-pb child is taken for a leaf when its cumulative size is exactly that of a leaf with its bytes, so
-    that the leaves of a balanced tree need not be fetched to be told from inner nodes. A caller that finds
-    such a block to be an inner node has to report that with `not_a_leaf`.
+    A dag-pb child is assumed to be a leaf if its cumulative size is exactly that of a leaf with its bytes, so
+    that the leaves of a balanced tree can be distinguished from inner nodes without fetching them. A caller
+    that finds such a block to be an inner node must report that with `not_a_leaf`.
 
     Args:
         cid: The file.
         load: Returns the verified block of a CID.
-        depth: Number of levels of blocks that the tree may have.
-        prefetch: Starts loading blocks that will soon be loaded; None loads each when it is needed.
+        depth: Maximum number of levels of blocks in the tree.
+        prefetch: Starts loading blocks that will soon be loaded; None loads each block when it is needed.
     """
 
     def __init__(
@@ -102,29 +102,29 @@ class FileLayout:
 
     @property
     def is_one_block(self) -> bool:
-        """Whether the root holds all of the file."""
+        """Whether the root contains the whole file."""
         return not self._root.links
 
     @property
     def block_bytes(self) -> int:
-        """About how many bytes a leaf holds: those of the first one where that, or any other, is known."""
+        """Approximate size of a leaf: that of the first leaf if it, or any other leaf, is known."""
         first = self._way_to(0, 1)
         return first.stop if isinstance(first, Leaf) else self._leaf_bytes
 
     @property
     def leaf_grid(self) -> int:
-        """A number of bytes at whose multiples leaves seem to begin, 0 where they may begin anywhere."""
+        """A number of bytes at whose multiples leaves seem to begin; 0 if they may begin anywhere."""
         first = self._root.offsets[1] if self._root.links else 0
         return next((size for size in (LEAF_BYTES, _SMALL_LEAF_BYTES) if first % size == 0), 0)
 
     def segments(self, start: int, stop: int, *, nodes_ahead: int = 0) -> Sequence[Leaf | Inline]:
-        """Returns the parts of the file that hold bytes ``start`` to ``stop``, in order, each whole.
+        """Returns the parts of the file that contain bytes ``start`` to ``stop``, in order, each complete.
 
         Args:
             start: The first byte.
             stop: The byte after the last one.
-            nodes_ahead: Where the file is read in order, number of bytes behind a node that was reached,
-                whose inner nodes are prefetched, at least one; 0 prefetches none.
+            nodes_ahead: If the file is read in order, the number of bytes after a node for which inner nodes
+                are prefetched, at least one; 0 prefetches none.
         """
         stop = min(stop, self.size)
         if start >= stop:
@@ -136,10 +136,10 @@ class FileLayout:
         return list(self._below(self._root, 0, start, stop, 1, nodes_ahead=nodes_ahead))
 
     def leaves(self, spans: Iterable[Span], *, nodes_ahead: int = 0) -> Iterator[Leaf]:
-        """Yields the leaves that hold any byte of spans, in order, each once.
+        """Yields the leaves that contain any byte of spans, in order, without duplicates.
 
         Args:
-            spans: Pairs of the first byte and the one behind the last, sorted.
+            spans: Sorted pairs of start and stop.
             nodes_ahead: As for `segments`.
         """
         reached = 0
@@ -152,9 +152,9 @@ class FileLayout:
                     yield segment
 
     def scattered_leaves(self, spans: Iterable[Span]) -> list[Leaf]:
-        """Returns the leaves that hold any byte of spans, in order, each once.
+        """Returns the leaves that contain any byte of spans, in order, without duplicates.
 
-        The inner nodes that are missing are loaded together, those of each level of the tree at once.
+        Missing inner nodes are loaded together, those of each level of the tree at once.
         """
         found: dict[int, Leaf] = {}
         missing: list[Span] = []
@@ -172,7 +172,7 @@ class FileLayout:
         return [found[start] for start in sorted(found)]
 
     def _load_nodes(self, spans: Sequence[Span]) -> None:
-        """Loads the inner nodes on the way to spans, as far as there are several to be loaded together."""
+        """Loads the inner nodes on the way to spans, if several can be loaded together."""
         for _ in range(self._depth):
             ends = (self._way_to(at, at + 1) for start, stop in spans for at in (start, stop - 1))
             nodes = {node for node in ends if isinstance(node, bytes)}
@@ -184,8 +184,8 @@ class FileLayout:
                 self._keep(cid.to_bytes(), parse_file(cid, self._load(cid)))
 
     def leaf_with(self, start: int, stop: int) -> Leaf | None:
-        """Returns the leaf that holds all of a span, None where there is none or it is not known yet."""
-        # Random access comes to the same few leaves again and again.
+        """Returns the leaf that contains all of a span; None if there is none or it is not known yet."""
+        # Random access often reads from the same few leaves.
         leaf = self._recent.get(start // _SMALL_LEAF_BYTES)
         if leaf is not None and leaf.start <= start and stop <= leaf.stop:
             return leaf
@@ -198,15 +198,15 @@ class FileLayout:
         return found
 
     def unread_node(self, start: int) -> CID | None:
-        """Returns the inner node to read next on the way to the leaf at `start`, None where it is known."""
+        """Returns the inner node to read next on the way to the leaf at `start`; None if it is known."""
         found = self._way_to(start, start + 1)
         return CID.from_bytes(found) if isinstance(found, bytes) else None
 
     def _way_to(self, start: int, stop: int) -> Leaf | bytes | None:
-        """Returns the leaf that holds all of a span, or the CID of the node that has to be read to find it.
+        """Returns the leaf that contains all of a span, or the CID of the node to read in order to find it.
 
-        None where there is no such leaf, or it is not found that easily: a tree that contradicts itself or is
-        too deep is left to `_below`, which refuses it each time, whatever was read before.
+        None if there is no such leaf, or it cannot be found easily: an inconsistent or too deep tree is left
+        to `_below`, which rejects it each time, whatever was read before.
         """
         node, base = self._root, 0
         for _ in range(self._depth):
@@ -226,20 +226,20 @@ class FileLayout:
         return None
 
     def not_a_leaf(self, leaf: Leaf) -> None:
-        """Records that a block taken for a leaf is an inner node."""
+        """Records that a block that was assumed to be a leaf is an inner node."""
         self._inner.add(leaf.cid)
         self._recent.clear()
 
     def unverified(
         self, verified: VerifiedBlocks, start: int = 0, *, nodes_ahead: int = 0
     ) -> Iterator[Span]:
-        """Yields the spans from a byte on whose blocks are not known to be verified, in order.
+        """Yields the spans after a byte whose blocks are not known to be verified, in order.
 
-        Inner nodes are loaded while this is iterated, and added to `verified` when all below them was read.
-        What is below one that cannot be loaded is one span, so that reading it raises the error.
+        Inner nodes are loaded during the iteration, and added to `verified` when everything below them was
+        read. If one cannot be loaded, everything below it is one span, so that reading it raises the error.
 
         Args:
-            verified: What was verified so far. The caller adds the leaves that it has read.
+            verified: The blocks verified so far. The caller adds the leaves that it has read.
             start: The first byte.
             nodes_ahead: As for `segments`.
         """
@@ -282,12 +282,13 @@ class FileLayout:
             verified.add_node(cid, node)
 
     def _node_at(self, node: FileNode, base: int, child: int) -> FileNode | None:
-        """Returns a child that is an inner node, None where it is a leaf or cannot be loaded."""
+        """Returns a child that is an inner node; None if it is a leaf or cannot be loaded."""
         leaf, size = self._leaf(node, base, child), node.offsets[child + 1] - node.offsets[child]
-        # No leaf is longer than a block: what claims to be may be an inner node all the same.
+        # No leaf is larger than a block, so a larger child must be an inner node even if it is not declared
+        # so.
         if leaf is not None and (leaf.raw or size <= _LONGEST_LEAF):
             return None
-        with suppress(IPFSDatasetError):  # raised where it is read
+        with suppress(IPFSDatasetError):  # raised when it is read
             return self._node(node.links[child], size)
         return None
 
@@ -310,7 +311,7 @@ class FileLayout:
                     yield leaf
                 else:
                     below = self._node(node.links[child], child_stop - child_start)
-                    # Not before: from a distant source, the one that is needed now would wait for it.
+                    # Not earlier, because the node that is needed now would wait for it at a distant source.
                     if nodes_ahead:
                         self._prefetch_nodes(node, base, child + 1, child_stop + nodes_ahead)
                     yield from self._below(
@@ -318,14 +319,14 @@ class FileLayout:
                     )
 
     def _prefetch_nodes(self, node: FileNode, base: int, child: int, stop: int) -> None:
-        """Starts loading those children of a node that are inner nodes and begin before a byte."""
+        """Starts loading the children of a node that are inner nodes and begin before a byte."""
         if self._prefetch is None:
             return
         last = min(
             child + _MAX_NODES_AHEAD, bisect_left(node.offsets, stop - base), len(node.links)
         )
         unread: list[CID] = []
-        with suppress(VerificationError):  # a link that is no CID is refused when it is read
+        with suppress(VerificationError):  # a link that is not a CID is rejected when it is read
             for number in range(child, last):
                 link = node.links[number]
                 if link not in self._nodes and self._leaf(node, base, number) is None:
@@ -334,7 +335,7 @@ class FileLayout:
             self._prefetch(unread)
 
     def _leaf(self, node: FileNode, base: int, child: int) -> Leaf | None:
-        """Returns the child of a node as a leaf, None where it is an inner node itself."""
+        """Returns the child of a node as a leaf; None if it is itself an inner node."""
         cid, offsets = node.links[child], node.offsets
         start, stop = base + offsets[child], base + offsets[child + 1]
         raw = cid[:2] == _RAW_V1

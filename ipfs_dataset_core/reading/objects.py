@@ -1,7 +1,7 @@
-"""From an object's URL to an open file or directory.
+"""Opens the file or directory at an object's URL.
 
-Names are resolved, and paths and directories are walked block by verified block: no server resolves a path,
-but for ``verify=False`` where the sources deliver no blocks.
+Names are resolved, and paths and directories are walked over verified blocks: no server resolves a path,
+except with ``verify=False`` if the sources deliver no blocks.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_NAME_STEPS = 16
-# A CID has no dot.
+# A CID contains no dot.
 _FILE_NAME = re.compile(r"[^/]*\.[A-Za-z0-9]{1,12}|[^/]+/.*\.[A-Za-z0-9]{1,12}", re.DOTALL)
 _MAX_BARE_LINKS = 16
-# Symlinks that are named in the log.
+# Maximum number of symlinks that are named in the log.
 _MAX_LOGGED = 20
-# Directories above the paths of one batch that are held decoded; each may have 100,000 entries.
+# Number of directories on the paths of one batch that are kept decoded; each may have 100,000 entries.
 _MAX_FINDERS = 16
 _MAX_RECENT = 4096
 
 
 @attrs.frozen
 class LocatedObject:
-    """What an object's URL led to when it was looked up; each process opens it for itself. Pickles.
+    """The result of looking up an object's URL; each process opens it for itself. Can be pickled.
 
     Args:
         connections: Where to read.
-        gateway: The gateway that the URL names, if any.
-        target: A CID, or a path that the sources resolve; this only with ``verify=False``.
-        name: The URL, as messages show it.
+        gateway: The gateway in the URL, if any.
+        target: A CID, or a path that the sources resolve; the latter only with ``verify=False``.
+        name: The URL for messages.
     """
 
     connections: Connections
@@ -79,7 +79,7 @@ class LocatedObject:
 
     @property
     def fetcher(self) -> Fetcher:
-        """The fetcher of this process for it."""
+        """The fetcher of this process for the object."""
         return self.connections.fetcher(self.gateway)
 
     def content_id(self) -> str:
@@ -87,7 +87,7 @@ class LocatedObject:
         return self.target.text if isinstance(self.target, PlainPath) else str(self.target)
 
     def open(self, *, all_in_order: bool = False) -> ObjectFile | ObjectDirectory:
-        """Opens it in this process; `all_in_order` and errors are those of `open_node`."""
+        """Opens the object in this process; see `open_node` for `all_in_order` and errors."""
         if isinstance(self.target, PlainPath):
             return open_plain(self.fetcher, self.target, self.name)
         return open_node(self.fetcher, self.target, self.name, all_in_order=all_in_order)
@@ -98,12 +98,12 @@ class LocatedObject:
 
 
 def locate(url: str, connections: Connections) -> LocatedObject:
-    """Looks up what any form of URL names now.
+    """Looks up the current target of any form of URL.
 
     Raises:
         AddressError: The URL or the CID is malformed.
         ObjectNotFoundError: A verified directory proves that the path does not exist.
-        TransportError: The sources did not deliver.
+        TransportError: No source delivered the blocks.
     """
     parsed = parse_object_url(url)
     fetcher = connections.fetcher(parsed.gateway)
@@ -118,17 +118,17 @@ def locate(url: str, connections: Connections) -> LocatedObject:
 
 
 def open_object(url: str, connections: Connections) -> ObjectFile | ObjectDirectory:
-    """Returns the file or directory at any form of URL; raises like `locate` and `open_node`."""
+    """Opens the file or directory at any form of URL; raises like `locate` and `open_node`."""
     return locate(url, connections).open()
 
 
 def resolve_root(url: ObjectURL, connections: Connections) -> CID:
-    """Returns the CID that an object's URL names now: resolves its name, walks its path.
+    """Returns the current CID of an object's URL, resolving its name and path.
 
     Raises:
         AddressError: The CID is malformed.
         ObjectNotFoundError: A verified directory proves that the path does not exist.
-        TransportError: The sources did not deliver.
+        TransportError: No source delivered the blocks.
     """
     fetcher = connections.fetcher(url.gateway)
     root, path = url.root, url.path
@@ -160,12 +160,12 @@ def _resolve_name(
 
 
 def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) -> CID:
-    """Returns the CID at a path below a directory, or through data that link to one (DAG-CBOR, DAG-JSON).
+    """Returns the CID at a path below a directory, or through DAG-CBOR or DAG-JSON data.
 
     Raises:
         ObjectNotFoundError: A verified directory, map or list proves that it has no such name.
-        FormatError: Something on the way is a file, a symlink, or a value that is no link.
-        LimitError: Data link to data, again and again, without a name of the path between them.
+        FormatError: Part of the path is a file, a symlink, or a value that is not a link.
+        LimitError: Too many links follow each other without a segment of the path between them.
     """
     cid = root
     depth = links_in_a_row = 0
@@ -195,19 +195,19 @@ def resolve_path(fetcher: Fetcher, root: CID, path: Sequence[str], name: str) ->
 def open_node(
     fetcher: Fetcher, cid: CID, name: str, *, all_in_order: bool = False
 ) -> ObjectFile | ObjectDirectory:
-    """Returns the file or directory that `cid` names.
+    """Opens the file or directory with a CID.
 
     Args:
         fetcher: Fetches and verifies.
         cid: The file or directory.
-        name: Its name in errors.
-        all_in_order: Whether it is taken for a directory of small files, all of which will be read in order.
-            Then the CAR of it is requested at once, whose first block is that of the directory.
+        name: Its name in messages.
+        all_in_order: Whether it is probably a directory of small files, all of which will be read in order.
+            Its CAR is then requested at once; the first block in it is that of the directory.
 
     Raises:
-        FormatError: It is a symlink, which is never followed, or no UnixFS node.
+        FormatError: It is a symlink, which is never followed, or not a UnixFS node.
     """
-    # A raw block is a file, and read once, below.
+    # A raw block is a file, and is read only once, below.
     if cid.codec == RAW:
         return VerifiedFile(fetcher, cid, name)
     prefetch = DirectoryPrefetch(fetcher, cid) if all_in_order else None
@@ -220,12 +220,12 @@ def open_node(
     if kind in ("directory", "hamt"):
         return VerifiedDirectory(fetcher, cid, name, prefetch)
     if kind == "symlink":
-        raise FormatError(f"{name!r} ({cid}) is a symlink, and symlinks are never followed")
+        raise FormatError(f"{name!r} ({cid}) is a symlink, which is never followed")
     return VerifiedFile(fetcher, cid, name)
 
 
 def open_file(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile:
-    """Returns the file that `cid` names; raises like `open_node`, and for a directory."""
+    """Opens the file with a CID; raises like `open_node`, and for a directory."""
     found = open_node(fetcher, cid, name)
     if not isinstance(found, ObjectFile):
         raise FormatError(f"{name!r} ({cid}) is a directory, not a file")
@@ -233,13 +233,13 @@ def open_file(fetcher: Fetcher, cid: CID, name: str) -> ObjectFile:
 
 
 class VerifiedDirectory(ObjectDirectory):
-    """A directory whose entries were checked against its CID.
+    """A directory whose entries are verified against its CID.
 
     Args:
         fetcher: Fetches and verifies.
         cid: The directory.
-        name: Its name in errors.
-        prefetch: Fetches what will be needed of it; None for one that has not fetched anything yet.
+        name: Its name in messages.
+        prefetch: Prefetches blocks of it; None for a directory that has not fetched anything yet.
     """
 
     cid: CID
@@ -253,7 +253,7 @@ class VerifiedDirectory(ObjectDirectory):
         self.index_cache = fetcher.sources.index_cache
         self._fetcher = fetcher
         self._prefetch = prefetch or DirectoryPrefetch(fetcher, cid)
-        # Entries by path: a batch is looked up when it is fetched and when it is read.
+        # Entries by path, because a batch is looked up both when it is prefetched and when it is read.
         self._recent: dict[str, DirectoryEntry] = {}
 
     def names(self) -> list[str]:
@@ -269,17 +269,17 @@ class VerifiedDirectory(ObjectDirectory):
         return ((path, self._size(entry)) for path, entry in self._walk(in_order=in_order))
 
     def _size(self, entry: KnownEntry) -> int | None:
-        """Returns the bytes of a file whose first block was fetched to tell its kind, or is all of it."""
+        """Returns the size of a file in bytes if it is known from its first block; otherwise None."""
         if entry.cid.is_identity and entry.cid.codec == RAW:
             return len(entry.cid.digest)
         if entry.cid.codec == RAW:
-            return entry.tsize or None  # some importers state no sizes
+            return entry.tsize or None  # some importers do not state sizes
         return parse_file(entry.cid, self._fetcher.block(entry.cid)).size
 
     def _walk(self, *, in_order: bool = True) -> Iterator[tuple[str, KnownEntry]]:
         visits = Visits(self.limits, self.name)
         left_out = 0
-        # The directories that contain the current one: CID, path, and the children that are left.
+        # The directories that contain the current one: CID, path, and remaining children.
         stack = [(self.cid, "", self._children(self.cid, visits, in_order=in_order))]
         while stack:
             cid, prefix, children = stack[-1]
@@ -301,12 +301,12 @@ class VerifiedDirectory(ObjectDirectory):
                 else:
                     left_out += 1
                     if left_out <= _MAX_LOGGED:
-                        log.warning("%r: %r is a symlink, left out", self.name, path)
+                        log.warning("%r: %r is a symlink, skipped", self.name, path)
             else:
                 stack.pop()
                 visits.leave(cid)
         if left_out > _MAX_LOGGED:
-            log.warning("%r: %d symlinks are left out in all", self.name, left_out)
+            log.warning("%r: %d symlinks are skipped in total", self.name, left_out)
 
     def open(self, path: str) -> ObjectFile:
         entry = self._prefetch.take(path)
@@ -318,11 +318,12 @@ class VerifiedDirectory(ObjectDirectory):
         for path in paths:
             entry = self._prefetch.take(path)
             if entry is None:
-                # What a directory alone does not answer is resolved step by step, and raises there.
+                # Paths that cannot be resolved by directories alone are resolved step by step, which raises
+                # the error.
                 with suppress(AddressError, FormatError, ObjectNotFoundError):
                     entry = find(path)
             cid = self._resolve(path) if entry is None else entry.cid
-            if cid.codec == RAW:  # one block, which is the file
+            if cid.codec == RAW:  # a single block, which is the file
                 try:
                     data = self._fetcher.block(cid)
                 except IPFSDatasetError as error:
@@ -352,7 +353,7 @@ class VerifiedDirectory(ObjectDirectory):
 
     def is_cached(self, paths: Sequence[str]) -> bool:
         is_coming = self._fetcher.is_coming
-        # Whether all blocks of a larger file are cached is known only when it is opened.
+        # It is only known after opening a larger file whether all of its blocks are cached.
         found = [
             entry.cid
             for _, entry in self._entries_at(paths)
@@ -371,16 +372,16 @@ class VerifiedDirectory(ObjectDirectory):
     def _entries_at(self, paths: Iterable[str]) -> Iterator[tuple[str, DirectoryEntry]]:
         find = self._finder()
         for path in paths:
-            # A path that leads nowhere is an error when it is opened, not before.
+            # A path that does not exist is an error when it is opened, not before.
             with suppress(AddressError, FormatError, ObjectNotFoundError):
                 entry = find(path)
                 if entry is not None:
                     yield path, entry
 
     def _finder(self) -> Callable[[str], DirectoryEntry | None]:
-        """Returns what finds the entries at several paths; it raises as `resolve_path` does for those above.
+        """Returns a function that finds the entries at several paths; it raises like `resolve_path`.
 
-        The directories above a name are walked once: their CIDs fix their contents.
+        The directories above a name are walked once, because their CIDs determine their contents.
         """
         finders: dict[tuple[str, ...], Callable[[str], DirectoryEntry | None]] = {}
         recent = self._recent
@@ -408,7 +409,7 @@ class VerifiedDirectory(ObjectDirectory):
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)
 
     def _children(self, cid: CID, visits: Visits, *, in_order: bool) -> Iterator[KnownEntry]:
-        """Yields the children of a directory, counted; one that was walked before is not parsed again."""
+        """Yields and counts the children of a directory; one that was walked before is not parsed again."""
         known = visits.known(cid)
         if known is not None:
             visits.enter(cid, len(known))
@@ -425,7 +426,7 @@ class VerifiedDirectory(ObjectDirectory):
             found = self._entries(cid, in_order=False)
             if is_new:
                 found = visits.counted(found)
-        # A million entries take much memory, and are not kept again.
+        # A million entries take much memory, so they are not kept.
         seen: list[KnownEntry] | None = []
         for entry in self._ahead(found):
             if is_new:
@@ -448,7 +449,7 @@ class VerifiedDirectory(ObjectDirectory):
             stream=self._prefetch.shards(cid),
             limit=self.limits.directory_entries,
             in_order=in_order,
-            # All are needed before the first sorted entry.
+            # All entries are needed before the first sorted one.
             ahead=hamt.MAX_FANOUT if in_order else self._prefetch.window,
         )
 
@@ -456,7 +457,7 @@ class VerifiedDirectory(ObjectDirectory):
         return node_kind(cid, self._fetcher.block(cid))
 
     def _ahead(self, found: Iterable[DirectoryEntry]) -> Iterator[DirectoryEntry]:
-        """Yields entries while the blocks of the next ones, which tell their kinds, are fetched."""
+        """Yields entries while prefetching the blocks that show the kinds of the next ones."""
         remaining = iter(found)
         window: list[DirectoryEntry] = []
         while more := list(islice(remaining, self._prefetch.window)):

@@ -1,9 +1,9 @@
-"""Read-ahead: what a sequential reader needs next is fetched before it is read, over one long stream.
+"""Read-ahead: fetches the data that a sequential reader needs next in advance, over one long stream.
 
-A node needs about 3 ms of CPU for any range of a large file before its first byte, and a distant one a round
-trip, so that a request for every few MiB would be slow. Instead one range or CAR stays open between reads.
-What has arrived waits in the cache; beyond the window of the reader we stop reading from the connection, and
-TCP back-pressure pauses the server.
+A node needs about 3 ms of CPU time for any range of a large file before the first byte, and a distant node
+takes a round trip, so requesting every few MiB would be slow. Instead, one range or CAR stays open between
+reads. Data that has arrived waits in the cache; beyond the window of the reader, nothing is read from the
+connection, and TCP back-pressure pauses the server.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A read that starts this close after the end of the one before continues it: archive readers skip padding,
-# and headers that they have already.
+# A read that starts at most this far after the end of the previous one continues it: archive readers skip
+# padding, and headers that they already have.
 GAP_BYTES = 64 << 10
-# Fetched ahead of the first read of a span that was hinted at: enough for a range.
+# Number of bytes fetched before the first read of a hinted span: enough for a range.
 _FIRST_AHEAD_BYTES = 4 << 20
 _FIRST_RANGE_BYTES = 8 << 20
 _MAX_RANGE_BYTES = 1 << 30
-# The inner nodes of what arrives at this rate in the time of a request are prefetched. Each stands for 43 MiB
-# or more of the file, and a reader waits for one that was requested too late.
+# Inner nodes are prefetched for the data that arrives at this rate in the time of a request. Each stands for
+# 43 MiB or more of the file, and a reader must wait for one that was requested too late.
 _FAST_BYTES_PER_SECOND = 1_000_000_000
-# With a distant source each range costs a round trip: for 1 GiB there are three of them.
+# With a distant source, each range takes a round trip: 1 GiB takes three ranges.
 _RANGE_GROWTH = 16
 
 
 class ReadAhead(KeptStream[T], ABC):
-    """What one sequential reader will read next, and the stream over which it arrives. Thread-safe.
+    """The items that one sequential reader will read next, and the stream that delivers them. Thread-safe.
 
-    The reader's thread adds items to a queue, in order, with the flights that it will wait for. One thread of
-    the fetcher at a time works through the queue and ends when it is empty. The stream is kept from one
-    batch to the next.
+    The reader's thread adds items to a queue, in order, with the flights for which it will wait. One thread
+    of the fetcher at a time processes the queue and ends when it is empty. The stream is kept from one batch
+    to the next.
 
     Args:
-        fetcher: Has the threads, the cache and the sources.
+        fetcher: Provides the threads, the cache and the sources.
     """
 
     def __init__(self, fetcher: Fetcher) -> None:
@@ -64,11 +64,11 @@ class ReadAhead(KeptStream[T], ABC):
 
     @abstractmethod
     def _fetch_batch(self, batch: dict[T, Flight]) -> None:
-        """Lands flights in bulk, and removes those."""
+        """Completes flights in bulk, and removes them."""
 
     @abstractmethod
     def _fetch_rest(self, batch: dict[T, Flight]) -> None:
-        """Starts fetching what did not arrive in bulk."""
+        """Starts fetching items that did not arrive in bulk."""
 
     def add(self, wanted: Mapping[T, Flight]) -> None:
         """Starts fetching items, in order, after those that were added before."""
@@ -79,7 +79,7 @@ class ReadAhead(KeptStream[T], ABC):
             self._fetcher.work.submit(self._work)
 
     def _becomes_worker(self) -> bool:
-        """Returns whether the caller has to start a worker, since there is none."""
+        """Returns whether the caller must start a worker, because there is none."""
         with self._lock:
             starts = self._closed or not self._has_worker
             self._has_worker = True
@@ -96,25 +96,25 @@ class ReadAhead(KeptStream[T], ABC):
                 self._has_worker = bool(self._queue)
                 has_more = self._has_worker
             if has_more:
-                # With a deadline of its own: the next batch was added later than this one.
+                # With a deadline of its own, because the next batch was added later than this one.
                 self._fetcher.work.submit(self._work, self._fetcher.work.end())
 
 
 class ReadAheadWindow:
-    """Where a sequential reader of one file is, and how far ahead of it to fetch. No I/O here.
+    """The position of a sequential reader of one file, and how far ahead of it to fetch. No I/O here.
 
-    A reader that will read in order should state so with `hint`: what is fetched then ends where it ends. The
-    window ahead of the reader grows with what was read in order, so that a look at the start of a file
-    fetches little.
+    A reader that will read in order should announce that with `hint`, so that fetching ends where reading
+    ends. The window ahead of the reader grows with the amount read in order, so that examining the start of a
+    file fetches little.
 
     Args:
-        size: Bytes of the file.
-        most: How many bytes ahead of the reader are fetched at the most.
-        read: Where the sequential reading began, and where the last read ended.
+        size: Size of the file in bytes.
+        most: Maximum number of bytes that are fetched ahead of the reader.
+        read: The start of the sequential reading, and the end of the last read.
 
     Attributes:
-        fetched: Up to which byte everything was asked for.
-        hinted_stop: Where the span ends that was hinted at and is being read; 0 where there is none.
+        fetched: The end of the data that was requested.
+        hinted_stop: The end of the hinted span that is being read; 0 if there is none.
     """
 
     def __init__(self, size: int, most: int, read: Span = (0, 0)) -> None:
@@ -128,26 +128,26 @@ class ReadAheadWindow:
 
     @property
     def in_order(self) -> int:
-        """Number of bytes from where the sequential reading began to where the last read ended."""
+        """Number of bytes from the start of the sequential reading to the end of the last read."""
         return self._position - self._start
 
     def hint(self, start: int, stop: int) -> None:
-        """States that a span will be read in order; takes effect at the first read at or close after it."""
+        """Announces that a span will be read in order, starting with a read at or just after its start."""
         self._hint = start, stop
 
     def continues_at(self, start: int) -> bool:
-        """Returns whether a read at a byte continues the sequential reading, or begins it again."""
+        """Returns whether a read at a byte continues the sequential reading, or restarts it."""
         continues = 0 <= start - self._position <= GAP_BYTES
-        # A few bytes may have been read before, to find out what kind of file it is.
+        # A few bytes may have been read before, to detect the format of the file.
         return continues or (start == self._start and self._position - start <= GAP_BYTES)
 
     def jump(self, start: int) -> None:
-        """Begins anew at a byte; a hint that has not taken effect stays."""
+        """Restarts at a byte; a hint that has not taken effect is kept."""
         self._start = self._position = self.fetched = start
         self._hinted_bytes = 0
 
     def after_jump(self, start: int) -> ReadAheadWindow:
-        """Returns a window of its own that begins at a byte, with the hint that has not taken effect."""
+        """Returns a new window that starts at a byte, with a hint that has not taken effect."""
         after = ReadAheadWindow(self._size, self._most, (start, start))
         after._hint = self._hint
         return after
@@ -156,10 +156,11 @@ class ReadAheadWindow:
         """Records a read.
 
         Args:
-            start: Where the read starts.
-            stop: Where it ends.
+            start: Start of the read.
+            stop: End of the read.
 
         Returns:
+            The span to start fetching; None if enough is on its way.
             The span to start fetching, None where enough is on its way.
         """
         if self._hint is not None and 0 <= start - self._hint[0] <= GAP_BYTES:
@@ -168,10 +169,10 @@ class ReadAheadWindow:
         self._position = stop
         in_order = stop - self._start + self._hinted_bytes
         window = min(self._most, 2 * in_order)
-        # Renewed at half, so that something is always being fetched, and threads are woken seldom.
+        # Renewed at half, so that something is always being fetched, and threads are woken rarely.
         if in_order <= stop - start or self.fetched - stop >= window // 2:
             return None
-        # What lies after the end of a hint is read by another reader.
+        # Data after the end of a hint is read by another reader.
         end = self.hinted_stop if stop <= self.hinted_stop else self._size
         wanted = max(self.fetched, start), min(end, stop + window)
         self.fetched = wanted[1]
@@ -181,15 +182,15 @@ class ReadAheadWindow:
 class FileReadAhead(ReadAhead[Leaf]):
     """Fetches ahead of a sequential reader of one verified file.
 
-    Without a hint, the file makes this object when a read continues the one before. Ranges become longer with
-    what was read in order; after a hint they end where that ends. A read elsewhere ends this object's use:
-    `at` returns the one to continue with.
+    Without a hint, the file creates this object when a read continues the previous one. Ranges become longer
+    with the amount read in order; after a hint, they end where the hint ends. A read elsewhere ends the use
+    of this object: `at` returns the object to continue with.
 
     Args:
         fetcher: Fetches and verifies.
-        layout: Of the file.
-        window: Where the reader is; by default at the start of the file.
-        lasting: Whether there will be more than one read; otherwise the stream is closed after it.
+        layout: The layout of the file.
+        window: The position of the reader; by default the start of the file.
+        lasting: Whether there will be more than one read; otherwise the stream is closed after the first one.
     """
 
     def __init__(
@@ -204,18 +205,18 @@ class FileReadAhead(ReadAhead[Leaf]):
         self._lasting = lasting
         self._layout = layout
         self._window = window or ReadAheadWindow(layout.size, fetcher.read_ahead_bytes)
-        self._is_active = False  # whether anything was asked for
+        self._is_active = False  # whether anything was requested
         self._range_bytes = _FIRST_RANGE_BYTES
-        # By CID, the last place of each leaf, in order: one that occurs again has to stay cached until then.
+        # For each leaf, by CID, its last position, in order: a repeated leaf must stay cached until then.
         self._last_use: dict[bytes, Leaf] = {}
         self._open_at: int | None = None
 
     def hint(self, start: int, stop: int) -> None:
-        """States that a span will be read in order, see `ReadAheadWindow.hint`."""
+        """Announces that a span will be read in order; see `ReadAheadWindow.hint`."""
         self._window.hint(start, stop)
 
     def at(self, start: int) -> FileReadAhead:
-        """Returns the read-ahead to use for a read at a byte: this one, or a new one after a jump."""
+        """Returns the read-ahead for a read at a byte: this one, or a new one after a jump."""
         if self._window.continues_at(start):
             return self
         if not self._is_active:
@@ -225,14 +226,14 @@ class FileReadAhead(ReadAhead[Leaf]):
         return FileReadAhead(self._fetcher, self._layout, self._window.after_jump(start))
 
     def advance(self, start: int, stop: int) -> bool:
-        """Starts fetching what will be needed after a read: ever more of it, up to a bound.
+        """Starts fetching the data needed after a read, growing up to a limit.
 
         Args:
-            start: Where the read starts.
-            stop: Where it ends.
+            start: Start of the read.
+            stop: End of the read.
 
         Returns:
-            Whether what is read now was asked for before.
+            Whether the data of this read was already requested.
         """
         is_coming = self._is_active and stop <= self._window.fetched
         wanted = self._window.advance(start, stop)
@@ -241,9 +242,9 @@ class FileReadAhead(ReadAhead[Leaf]):
         return is_coming
 
     def advance_over(self, start: int, stop: int) -> None:
-        """Does what `advance` does for bytes that are read from the cache next, and frees those before.
+        """Like `advance`, for bytes that are read from the cache next; also frees the bytes before them.
 
-        Nothing where they do not continue what was read in order.
+        Does nothing if they do not continue the sequential reading.
         """
         if self._is_active and self._window.continues_at(start):
             self.advance(start, stop)
@@ -252,9 +253,9 @@ class FileReadAhead(ReadAhead[Leaf]):
             self.release(read, start)
 
     def release(self, segments: Iterable[Leaf | Inline], stop: int) -> None:
-        """Frees the memory of leaves that end before a byte, where the cache cannot hold the whole file.
+        """Frees the memory of leaves that end before a byte, if the cache cannot hold the whole file.
 
-        Otherwise they would push everything else out of the cache before they are read again.
+        Otherwise they would evict everything else from the cache before they are read again.
         """
         if not self._lasting:
             self.close()
@@ -272,15 +273,15 @@ class FileReadAhead(ReadAhead[Leaf]):
             self._fetcher.forget(segment)
 
     def span(self, start: int, stop: int) -> Span:
-        """Returns the range to ask for: up to the end of what was hinted at, else longer each time.
+        """Returns the range to request: up to the end of the hint, or longer each time without a hint.
 
         Args:
-            start: Where it starts.
-            stop: Where it ends at the least.
+            start: Start of the range.
+            stop: Minimum end of the range.
         """
         hinted_stop = self._window.hinted_stop
         if start < hinted_stop:
-            # All of the leaf in which it ends, where that is as most builders make them.
+            # Includes the complete last leaf, if its size is the common one.
             grid = self._layout.leaf_grid or LEAF_BYTES
             hinted_stop = -(-hinted_stop // grid) * grid
             length = min(hinted_stop - start, _MAX_RANGE_BYTES)
@@ -312,7 +313,7 @@ class FileReadAhead(ReadAhead[Leaf]):
             self.fetch(leaves)
 
     def _nodes_ahead(self, start: int) -> int:
-        """Returns for how many bytes beyond a byte the inner nodes are prefetched: without a hint, few."""
+        """Returns for how many bytes after `start` inner nodes are prefetched: few without a hint."""
         if not self._lasting:
             return 0
         reached = int(self._fetcher.sources.latency * _FAST_BYTES_PER_SECOND)
@@ -321,9 +322,9 @@ class FileReadAhead(ReadAhead[Leaf]):
         return max(reached, 1)
 
     def _open_early(self, start: int) -> None:
-        """Lets a worker open the range at once where its leaves are unknown until an inner node is fetched.
+        """Makes a worker open the range at once if its leaves are unknown until an inner node is fetched.
 
-        Where that node is cached, in memory or on disk, the leaves may be cached too.
+        If that node is cached, in memory or on disk, the leaves may be cached too.
         """
         fetcher, node = self._fetcher, self._layout.unread_node(start)
         if node is None or fetcher.is_cached(node) or fetcher.sources.has_kept(node):

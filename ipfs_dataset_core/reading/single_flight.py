@@ -1,4 +1,4 @@
-"""Bytes in memory, by key: cached, or being fetched by one thread for all threads that need them."""
+"""Values in memory, by key: cached, or being fetched by one thread on behalf of all that need them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-# By such a part what is expected becomes less with each value that is smaller.
+# Factor by which the expected size decreases with each smaller value.
 _FORGOTTEN = 8
 
 
 class BytesCache:
-    """A cache from which the least recently used values are removed first. Thread-safe.
+    """A least-recently-used cache of bytes. Thread-safe.
 
     Args:
-        budget: Size in bytes of all values together; a larger value is not kept.
+        budget: Maximum total size of the values in bytes; a larger value is not cached.
     """
 
     def __init__(self, budget: int) -> None:
@@ -35,12 +35,12 @@ class BytesCache:
         self._lock = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
-        """Returns a value, None where it is not cached."""
+        """Returns a value; None if it is not cached."""
         with self._lock:
             return self._get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Caches a value, and removes the least recently used beyond the budget."""
+        """Caches a value, and evicts the least recently used values beyond the budget."""
         if len(value) > self._budget:
             return
         with self._lock:
@@ -51,7 +51,7 @@ class BytesCache:
             self._evict()
 
     def drop(self, key: bytes) -> None:
-        """Removes a value, where it is cached."""
+        """Removes a value if it is cached."""
         with self._lock:
             if old := self._values.pop(key, None):
                 self._used -= len(old)
@@ -63,16 +63,16 @@ class BytesCache:
         return len(self._values)
 
     def _evict(self, room: int = 0) -> None:
-        """Removes the least recently used values, until there is room; the caller holds the lock.
+        """Evicts the least recently used values until there is room; the caller holds the lock.
 
         Args:
-            room: How many bytes of the budget stay free.
+            room: Number of bytes of the budget to keep free.
         """
         while self._used > self._budget - room:
             self._used -= len(self._values.popitem(last=False)[1])
 
     def _get(self, key: bytes) -> bytes | None:
-        """Returns a value as `get` does; the caller holds the lock."""
+        """Returns a value like `get`; the caller holds the lock."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
@@ -80,17 +80,17 @@ class BytesCache:
 
 
 class SingleFlight(BytesCache):
-    """A cache whose missing values are fetched once at a time: threads that need the same share a request.
+    """A cache whose missing values are fetched only once at a time, on behalf of all waiting threads.
 
     Args:
-        budget: Size in bytes of all values together, those included that are being received.
+        budget: Maximum total size of the values in bytes, including those being received.
     """
 
     def __init__(self, budget: int) -> None:
         super().__init__(budget)
         self._in_flight: dict[bytes, Flight] = {}
         self._receiving = 0
-        # About how large the next values will be: as the largest of the last ones.
+        # Expected size of the next values: the largest of the recent ones.
         self._expected = 0
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -99,7 +99,7 @@ class SingleFlight(BytesCache):
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Makes room for a value that is received in this context."""
+        """Reserves room for a value that is received in this context."""
         with self._lock:
             self._receiving += 1
             self._evict()
@@ -110,19 +110,19 @@ class SingleFlight(BytesCache):
                 self._receiving -= 1
 
     def _evict(self, room: int = 0) -> None:
-        # Half is kept in any case: no more than that is requested before it is needed.
+        # Half is kept in any case, because no more than that is prefetched.
         super()._evict(room + min(self._receiving * self._expected, self._budget // 2))
 
     def is_coming(self, key: bytes) -> bool:
-        """Returns whether a value is cached or being fetched; what is cached counts as used."""
+        """Returns whether a value is cached or being fetched; a cached value counts as used."""
         with self._lock:
             return self._get(key) is not None or key in self._in_flight
 
     def acquire(self, key: bytes) -> Flight | None:
-        """Returns a new flight, which the caller has to complete.
+        """Returns a new flight, which the caller must complete.
 
         Returns:
-            None where the value is cached, or another thread is fetching it.
+            None if the value is cached, or another thread is fetching it.
         """
         with self._lock:
             if key in self._in_flight or self._get(key) is not None:
@@ -130,7 +130,7 @@ class SingleFlight(BytesCache):
             return self._new_flight(key)
 
     def fetch(self, key: bytes, fetch: Callable[[], bytes]) -> bytes:
-        """Returns the cached value, that of another thread's flight, or else what `fetch` returns.
+        """Returns the value from the cache, from another thread's flight, or from `fetch`.
 
         Raises:
             TransportError: The value could not be fetched.
@@ -148,7 +148,7 @@ class SingleFlight(BytesCache):
             try:
                 return flight.wait()
             except BaseException as error:
-                # Where another thread's attempt failed or was interrupted, this thread makes one of its own.
+                # If another thread's attempt failed or was interrupted, this thread makes one of its own.
                 is_of_others = not is_own and flight.done() and flight.exception() is error
                 if not is_of_others or not (
                     isinstance(error, TransportError) or not isinstance(error, Exception)
@@ -163,7 +163,7 @@ class SingleFlight(BytesCache):
             flight.fail(TransportError(message))
 
     def end(self, flight: Flight) -> bool:
-        """Returns whether a flight was still to be completed; from now on it is not."""
+        """Marks a flight as ended; returns whether it had not ended before."""
         with self._lock:
             if self._in_flight.get(flight.key) is not flight:
                 return False
@@ -176,7 +176,7 @@ class SingleFlight(BytesCache):
 
 
 class Flight(Future[bytes]):
-    """A value that one thread fetches and any number of threads wait for.
+    """A value that one thread fetches and for which any number of threads wait.
 
     Args:
         owner: Caches the value.
@@ -193,48 +193,49 @@ class Flight(Future[bytes]):
         return self._owner.receiving()
 
     def land(self, value: bytes) -> None:
-        """Caches the value and passes it to all threads that wait; too late, it is cached only."""
-        # Cached first: otherwise a thread could find it neither in flight nor in the cache.
+        """Caches the value and passes it to all waiting threads; if the flight has ended, only caches it."""
+        # Cached first, because otherwise a thread could find it neither in flight nor in the cache.
         self._owner.put(self.key, value)
         if self._owner.end(self):
             self.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Raises an error in all threads that wait, unless the flight has ended."""
+        """Raises an error in all waiting threads, unless the flight has ended."""
         if self._owner.end(self):
             self.set_exception(error)
 
     def run(self, fetch: Callable[[], bytes]) -> None:
-        """Completes the flight with what `fetch` returns or raises, unless it has ended."""
+        """Completes the flight with the result or exception of `fetch`, unless it has ended."""
         if self.done():
             return
         try:
             with self.receiving():
                 value = fetch()
             self.land(value)
-        except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting threads
             self.fail(error)
 
     def wait(self) -> bytes:
-        """Returns the value once it is there.
+        """Waits for the value and returns it.
 
         Raises:
-            TransportTimeoutError: It was not there before this thread's deadline.
+            TransportTimeoutError: It did not arrive before this thread's deadline.
         """
         left = max(0.0, min(time_left(), threading.TIMEOUT_MAX))
         try:
             return self.result(left)
         except FutureTimeoutError:
-            # Where the flight has ended, the error may be its own.
+            # If the flight has ended, the error may be its own.
             if not self.done():
                 raise TransportTimeoutError(
-                    f"{_named(self.key)}, which another thread fetches, did not come within {left:.3g} s"
+                    f"{_named(self.key)}, which another thread is fetching, did not arrive within "
+                    f"{left:.3g} s"
                 ) from None
         return self.result()
 
 
 def _named(key: bytes) -> str:
-    """Returns what errors call the value of a key: that of a block where it is one."""
+    """Returns the name of a value in messages: that of a block if it is one."""
     try:
         return f"Block {CID.from_bytes(key.removeprefix(b'leaf'))}"
     except VerificationError:

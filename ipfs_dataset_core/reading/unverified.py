@@ -1,7 +1,7 @@
-"""Unverified files and directories, for ``verify=False`` where no source delivers blocks.
+"""Unverified files and directories, for ``verify=False`` if no source delivers blocks.
 
-Many gateways answer with plain bytes only. These cannot be verified, so this is never chosen unless the user
-writes ``verify=False``, and never where blocks are available.
+Many gateways only respond with plain bytes. These cannot be verified, so this module is only used if the user
+sets ``verify=False``, and never if blocks are available.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
 PIECE_BYTES = 1 << 20
-# How many pieces of one read are fetched at the same time, and how many a hint may name.
+# Number of pieces of one read that are fetched concurrently, and maximum number of pieces of a hint.
 _PIECES_TOGETHER = 5
 _MAX_PREFETCHED = 16
 
@@ -47,10 +47,10 @@ class PlainPath:
 
 
 def open_plain(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile | ObjectDirectory:
-    """Returns the file or directory at a path.
+    """Opens the file or directory at a path.
 
     Raises:
-        TransportError: No source has it.
+        TransportError: No source has the path.
     """
     size = fetcher.sources.path_size(path.text)
     if size is None:
@@ -59,7 +59,7 @@ def open_plain(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile | Obj
 
 
 def open_plain_file(fetcher: Fetcher, path: PlainPath, name: str) -> ObjectFile:
-    """Returns the file at a path; raises like `open_plain`, and for a directory."""
+    """Opens the file at a path; raises like `open_plain`, and for a directory."""
     found = open_plain(fetcher, path, name)
     if not isinstance(found, ObjectFile):
         raise FormatError(f"{name!r} ({path.text}) is a directory, not a file")
@@ -72,8 +72,8 @@ class PlainFile(ObjectFile):
     Args:
         fetcher: Fetches.
         path: The file.
-        name: Its name in errors and samples.
-        size: Its size in bytes as the source states it.
+        name: Its name in messages and samples.
+        size: Its size in bytes, as stated by the source.
     """
 
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str, size: int) -> None:
@@ -92,7 +92,7 @@ class PlainFile(ObjectFile):
         stop = min(start + size, self.size)
         if start >= stop:
             return b""
-        # The size is what a source states, unverified.
+        # The size is stated by a source, and not verified.
         self.limits.check("read_bytes", stop - start, f"one read of {self.name!r}")
         if not self._window.continues_at(start):
             self._window.jump(start)
@@ -141,7 +141,7 @@ class PlainFile(ObjectFile):
 
 
 def _pieces_of(start: int, stop: int) -> range:
-    """Returns the numbers of the pieces that hold bytes `start` to `stop`."""
+    """Returns the numbers of the pieces that contain bytes `start` to `stop`."""
     return range(start // PIECE_BYTES, -(-stop // PIECE_BYTES))
 
 
@@ -158,7 +158,7 @@ class PlainDirectory(ObjectDirectory):
     Args:
         fetcher: Fetches.
         path: The directory.
-        name: Its name in errors.
+        name: Its name in messages.
     """
 
     def __init__(self, fetcher: Fetcher, path: PlainPath, name: str) -> None:
@@ -178,7 +178,7 @@ class PlainDirectory(ObjectDirectory):
         return open_plain_file(self._fetcher, self._path.below(path), path)
 
     def contains(self, path: str) -> bool:
-        # Some gateways answer 500 where there is nothing, so that any failure may mean that.
+        # Some gateways respond with 500 if the path does not exist, so any failure may mean that.
         try:
             self._fetcher.sources.path_size(self._path.below(path).text)
         except TransportError:
@@ -187,18 +187,18 @@ class PlainDirectory(ObjectDirectory):
 
     def _refuse(self) -> NoReturn:
         raise TransportError(
-            f"{self.name!r} cannot be listed: its sources give plain bytes only, and no metadata.txt "
-            "could be read. Use a trustless gateway or a node's API, or name its files in URLs of their own"
+            f"{self.name!r} cannot be listed: its sources only serve plain bytes, and no metadata.txt "
+            "could be read. Use a trustless gateway or a node's API, or use the URLs of its files"
         )
 
 
 def plain_path(fetcher: Fetcher, path: str, error: TransportError) -> PlainPath:
-    """Returns the path to read unverified where that is allowed and possible.
+    """Returns the path to read unverified, if that is allowed and possible.
 
     Args:
-        fetcher: Whose sources failed to deliver blocks.
+        fetcher: The fetcher whose sources failed to deliver blocks.
         path: The object's canonical path.
-        error: How they failed; raised where nothing else is possible.
+        error: Their failure, which is raised if nothing else is possible.
     """
     able = any(transport.serves_paths for transport in fetcher.sources.transports)
     if fetcher.verifies or not able or isinstance(error, ObjectNotFoundError):

@@ -1,7 +1,7 @@
-"""Which blocks of files were verified: what occurs again, also as a whole subtree, need not be read again.
+"""Records which blocks of files were verified, so that repeated blocks and subtrees need not be read again.
 
-A few blocks can stand for any number of bytes, when nodes link to the same node many times: reading all of
-these bytes would not end.
+A few blocks can stand for any number of bytes if nodes link to the same node many times, so that reading all
+of these bytes would never end.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import FileNode
 
-# Of each level: more than a node has children, so that all of these are still known when the last one was
-# read. About 15 MB: the leaves of 16 GiB at 256 KiB each, or of 64 GiB at 1 MiB.
+# Number of blocks per level: more than the children of any node, so that all of them are still known when the
+# last one was read. About 15 MB: the leaves of 16 GiB at 256 KiB each, or of 64 GiB at 1 MiB.
 _MOST_KNOWN = 1 << 16
-# Links of the nodes whose last leaves are being read.
+# Maximum number of links of the nodes whose last leaves are being read.
 _MOST_WAITING = 1 << 17
 
-# The binary CID of a block, and how many bytes of a file it stands for: a parent may state another number for
-# the same block, which then cannot be read.
+# The binary CID of a block, and the number of file bytes that it stands for: a parent may state another
+# number for the same block, which then cannot be read.
 _Key = tuple[bytes, int]
 
 
@@ -28,14 +28,14 @@ class VerifiedBlocks:
     """The leaves and subtrees of files that were verified, by CID and size. Thread-safe.
 
     Args:
-        most: How many of each level are remembered; the least recently used are forgotten first.
+        most: Number of blocks per level that are remembered; the least recently used are forgotten first.
     """
 
     def __init__(self, most: int = _MOST_KNOWN) -> None:
         self._most = most
         # Leaves, then nodes by the number of levels below them.
         self._levels: list[OrderedDict[_Key, None]] = []
-        # Nodes in the order in which they were read, whose children are not all known yet.
+        # Nodes in the order in which they were read, not all of whose children are known yet.
         self._waiting: deque[tuple[_Key, FileNode]] = deque()
         self._waiting_links = 0
         self._lock = threading.Lock()
@@ -44,11 +44,11 @@ class VerifiedBlocks:
         return sum(map(len, self._levels))
 
     def has(self, cid: bytes, size: int) -> bool:
-        """Returns whether a block, and all below it, was verified; False where that was forgotten.
+        """Returns whether a block and everything below it was verified; False if that was forgotten.
 
         Args:
             cid: Its binary CID.
-            size: How many bytes of a file it stands for.
+            size: The number of file bytes that it stands for.
         """
         key = cid, size
         with self._lock:
@@ -59,16 +59,16 @@ class VerifiedBlocks:
             return True
 
     def add(self, cid: bytes, size: int) -> None:
-        """Adds a leaf that was verified; arguments as for `has`."""
+        """Adds a verified leaf; arguments as for `has`."""
         with self._lock:
             self._add((cid, size), 0)
 
     def add_node(self, cid: bytes, node: FileNode) -> None:
-        """Adds a node as soon as all of its children are known; its own block was verified.
+        """Adds a node, whose own block was verified, as soon as all of its children are known.
 
         Args:
             cid: Its binary CID.
-            node: The node, whose children were read, or will be soon.
+            node: The node, whose children were read, or will soon be read.
         """
         with self._lock:
             self._waiting.append(((cid, node.size), node._replace(data=b"")))
@@ -80,16 +80,16 @@ class VerifiedBlocks:
                     self._add(key, level)
                 elif self._waiting_links <= _MOST_WAITING:
                     return
-                # Else it is given up: one of its leaves could not be read.
+                # Otherwise it is given up, because one of its leaves could not be read.
                 self._waiting.popleft()
                 self._waiting_links -= 1 + len(first.links)
 
     def _level_above(self, node: FileNode) -> int | None:
-        """Returns the level of a node, None where one of its children is not known."""
+        """Returns the level of a node; None if one of its children is not known."""
         highest, offsets = -1, node.offsets
         for child, cid in enumerate(node.links):
             size = offsets[child + 1] - offsets[child]
-            if size:  # what stands for no bytes is never read
+            if size:  # empty blocks are never read
                 level = self._level_of((cid, size))
                 if level is None:
                     return None

@@ -1,4 +1,4 @@
-"""Verified streams: many leaves of a file, or files of a folder, from one range or CAR, each checked."""
+"""Verified streams: many leaves of a file, or files of a folder, from one range or CAR, each verified."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_STREAM_BYTES = 8 << 20
-# Inner nodes that a CAR of a range may have besides its leaves: one for each level, at both ends.
+# Number of inner nodes that a CAR of a range may contain besides its leaves: one per level, at both ends.
 _MAX_OTHER_BLOCKS = 256
-# Bytes between two wanted leaves that cost less to read than a second request (measured on Kubo: 1.7 MB).
+# Number of bytes between two wanted leaves that cost less to read than a second request (on Kubo: 1.7 MB).
 BRIDGED_BYTES = 1 << 20
-# Bytes between two wanted leaves are read in pieces of this size, and dropped.
+# Bytes between two wanted leaves are read in pieces of this size, and discarded.
 _PASSED_BYTES = 256 << 10
-# Bytes before the next file, beyond which a CAR counts as being in another order than the reader.
+# Number of bytes before the next file, beyond which a CAR counts as being in another order than the reader.
 _MAX_PASSED_BYTES = 16 << 20
 _UNKNOWN = (b"", b"")
 # Seconds. Servers drop a connection from which nothing is read after about a minute.
@@ -36,7 +36,7 @@ IDLE_SECONDS = 10.0
 
 
 class NotALeafError(Exception):
-    """A block that was taken for a leaf has children."""
+    """A block that was assumed to be a leaf has children."""
 
 
 def coalesce(
@@ -46,8 +46,8 @@ def coalesce(
 
     Args:
         leaves: In order.
-        bridged: Number of bytes that may lie between neighbours.
-        longest: Number of bytes that a run may span unless it is one leaf.
+        bridged: Maximum number of bytes between neighbours.
+        longest: Maximum number of bytes in a run of several leaves.
     """
     run: list[Leaf] = []
     for leaf in leaves:
@@ -62,7 +62,7 @@ def coalesce(
 
 
 def leaf_bytes(leaf: Leaf, block: bytes) -> bytes:
-    """Returns the bytes of a file that a verified block holds; their number is not checked.
+    """Returns the bytes of a file in a verified block, without checking their number.
 
     Raises:
         NotALeafError: It is an inner node.
@@ -77,10 +77,10 @@ def leaf_bytes(leaf: Leaf, block: bytes) -> bytes:
 
 
 def check_leaf(file: CID, leaf: Leaf, data: bytes) -> bytes:
-    """Returns the bytes of a leaf, checked for each use, since one block may be a leaf in several places.
+    """Returns the bytes of a leaf after checking their number, which parents may state differently.
 
     Raises:
-        VerificationError: They are not as many as its parent states.
+        VerificationError: Their number differs from the one in the parent.
     """
     if len(data) != leaf.stop - leaf.start:
         raise VerificationError(
@@ -98,11 +98,11 @@ class VerifiedStream(ABC, Generic[T]):
         """Returns the bytes of an item, and a function that returns the block that contains them.
 
         Args:
-            item: The next one, or one a little later; what lies between is skipped.
+            item: The next item, or one a little later; items between them are skipped.
 
         Raises:
-            TransportError: It did not arrive.
-            VerificationError: What arrived is not what its CID names.
+            TransportError: The item did not arrive.
+            VerificationError: The data does not match the CID.
         """
 
     @abstractmethod
@@ -111,7 +111,7 @@ class VerifiedStream(ABC, Generic[T]):
 
     @abstractmethod
     def comes_to(self, item: T) -> bool:
-        """Returns whether an item will still arrive, after little else."""
+        """Returns whether an item will still arrive soon."""
 
     @abstractmethod
     def has_more(self) -> bool:
@@ -119,11 +119,11 @@ class VerifiedStream(ABC, Generic[T]):
 
     @abstractmethod
     def close(self) -> None:
-        """Returns the connection to its pool, or closes it where bytes are left."""
+        """Returns the connection to its pool, or closes it if bytes are left."""
 
 
 class KeptStream(Generic[T]):
-    """A stream that stays open from one batch of a sequential reader to the next. Thread-safe."""
+    """A stream that stays open between the batches of a sequential reader. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -133,15 +133,15 @@ class KeptStream(Generic[T]):
 
     @property
     def has_stream(self) -> bool:
-        """Whether a stream is kept that may have the next items."""
+        """Whether a stream is kept that may contain the next items."""
         return self._kept is not None
 
     def span(self, start: int, stop: int) -> Span:
-        """Returns the range to ask for where the one from `start` to `stop` is needed."""
+        """Returns the range to request when the one from `start` to `stop` is needed."""
         return start, stop
 
     def keep_stream(self, transport: Transport, stream: VerifiedStream[T]) -> None:
-        """Keeps a stream for the next items, or closes it where it has no more or the reader is gone."""
+        """Keeps a stream for the next items; closes it if it has no more, or the reader is gone."""
         with self._lock:
             if stream.has_more() and not self._closed:
                 self._kept = transport, type(stream), stream
@@ -152,7 +152,7 @@ class KeptStream(Generic[T]):
     def take_stream(
         self, transport: Transport, kind: type[VerifiedStream[Any]], item: T
     ) -> VerifiedStream[T] | None:
-        """Returns the kept stream where it is of this source and class and has the item; else closes it."""
+        """Returns the kept stream if it has this source, class and item; otherwise closes it."""
         with self._lock:
             kept, self._kept = self._kept, None
         if kept is None:
@@ -165,13 +165,13 @@ class KeptStream(Generic[T]):
         return None
 
     def close(self) -> None:
-        """Closes the stream; what is read later is read without keeping one."""
+        """Closes the stream; later reads do not keep one."""
         with self._lock:
             self._closed = True
         self.close_idle(0.0)
 
     def close_idle(self, seconds: float) -> None:
-        """Closes the stream where nothing was read from it for so many seconds."""
+        """Closes the stream if nothing was read from it for `seconds`."""
         with self._lock:
             kept = self._kept
             if kept is None or time.monotonic() - self._kept_since < seconds:
@@ -187,7 +187,7 @@ class LeafStream(VerifiedStream[Leaf]):
         transport: The source.
         file: The file.
         span: Position of the first byte, and after the last.
-        verified: Whether leaves are checked.
+        verified: Whether leaves are verified.
     """
 
     def __init__(self, transport: Transport, file: CID, span: Span, *, verified: bool) -> None:
@@ -274,8 +274,8 @@ class FolderStream(VerifiedStream["CID"]):
     Args:
         transport: Serves CARs.
         root: The directory.
-        passed: Called with the blocks between those that are read, verified like these.
-        verified: Whether blocks are checked.
+        passed: Called with the verified blocks between those that are read.
+        verified: Whether blocks are verified.
     """
 
     def __init__(
@@ -341,7 +341,7 @@ def car_blocks(
 
 
 def is_leaf(leaf: Leaf, data: bytes) -> bool:
-    """Tells whether these bytes are those of a leaf, by its CID."""
+    """Returns whether bytes are those of a leaf, by its CID."""
     return _frame(leaf, data) is not None
 
 
@@ -350,11 +350,11 @@ def _framed(frame: tuple[bytes, bytes], data: bytes) -> bytes:
 
 
 def _frame(leaf: Leaf, data: bytes) -> tuple[bytes, bytes] | None:
-    """Returns the bytes before and after those of a leaf in its block, None where no such block matches."""
+    """Returns the bytes before and after those of a leaf in its block; None if no common encoding matches."""
     cid = CID.from_bytes(leaf.cid)
     if leaf.raw:
         return (b"", b"") if _hashes_to(cid, data) else None
-    # The leaves of balanced builders are of type file, those of trickle builders of type raw.
+    # Leaves of balanced builders have the type file, those of trickle builders the type raw.
     for kind in (NodeType.FILE, NodeType.RAW):
         prefix, suffix = leaf_frame(kind, len(data))
         if _hashes_to(cid, prefix, data, suffix):

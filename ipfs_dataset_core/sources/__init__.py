@@ -1,1 +1,1 @@
-"""Several sources as one: failover, retries, hedging, rate limits, caches."""
+"""Combines several sources: failover, retries, hedging, rate limits, caches."""

@@ -1,6 +1,6 @@
-"""Batches: many blocks in one request, from sources that serve such, each continuing where others failed.
+"""Batches: many blocks in one request, from sources that support them, each continuing where others failed.
 
-A batch raises no failure of a source: what has not arrived is fetched block by block, which tries every
+A batch raises no errors of sources: blocks that have not arrived are fetched one by one, which tries every
 source, retries, and reports all failures.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often each block of a batch may be sent on the average.
+# Average number of times that each block of a batch may be sent.
 _TIMES = 2
-# Seconds without a block, at the least, after which a batch is given up for single requests to other sources:
-# what is under way is lost then, and over a slow line a large block takes its time.
+# Minimum number of seconds without a block after which a batch is abandoned for single requests to other
+# sources: data in transit is then lost, and a large block takes time on a slow line.
 _LEAST_PATIENCE = 5.0
 
 
@@ -39,8 +39,8 @@ class Batch:
 
     Args:
         cids: The blocks.
-        check: Raises `VerificationError` or `LimitError` where what a source sent is not the block of a CID.
-        arrived: Takes each checked block; called by one thread at a time.
+        check: Raises `VerificationError` or `LimitError` if data from a source is not the block of a CID.
+        arrived: Called with each checked block, by one thread at a time.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Batch:
         self._stopped = False
 
     def request(self, sources: Sequence[Source]) -> None:
-        """Requests the blocks from one source after the other, in the thread of the caller."""
+        """Requests the blocks from one source after the other, in the calling thread."""
         for source in sources:
             if self._missing and time_left() > 0:
                 self._read(source)
@@ -66,16 +66,16 @@ class Batch:
     def request_hedged(
         self, sources: Sequence[Source], hedged: HedgedRequests, *, others: bool
     ) -> None:
-        """Requests the blocks from the first source, and what is missing from the next where that is late.
+        """Requests the blocks from the first source, and missing blocks from the next one if that is late.
 
-        A source is late when no block has arrived for longer than it usually takes. One that ends without all
-        blocks is followed by the next one at once.
+        A source is late if no block has arrived for longer than it usually takes. If a source ends without
+        all blocks, the next one follows at once.
 
         Args:
-            sources: In the order in which they are asked.
-            hedged: Has threads and permits for hedging.
-            others: Whether some source that serves no batches may have the blocks as well. Then the last
-                source is not waited for either, once it is late.
+            sources: The sources, in order.
+            hedged: Provides threads and permits for hedging.
+            others: Whether a source without batches may have the blocks as well. If so, even the last source
+                is abandoned once it is late.
         """
         waiting = deque(sources)
         permits = 0
@@ -107,11 +107,11 @@ class Batch:
         hedged.start(partial(self._read, source), partial(self._ended, source))
 
     def _wait(self, *, may_hedge: bool, at_least: float) -> bool:
-        """Returns whether a block has arrived, or a source ended, before the next one is late.
+        """Waits until a block has arrived or a source has ended; returns False if the next block is late.
 
         Args:
-            may_hedge: Whether anything is ever late.
-            at_least: Seconds before which nothing is.
+            may_hedge: Whether to return early for a late block.
+            at_least: Minimum number of seconds before a block is late.
         """
         with self._changed:
             if not self._running:
@@ -131,7 +131,7 @@ class Batch:
         except (*FAILURES, NotImplementedError) as error:
             log.debug("A batch of blocks from %s: %s", source.name, error)
         except Exception:
-            # A transport's defect must not end the thread that others wait for.
+            # A bug in a transport must not end the thread for which others wait.
             log.exception("%s failed at a batch of blocks", source.name)
         finally:
             self._ended(source)
@@ -153,7 +153,7 @@ class Batch:
                 left -= 1
                 if cid not in wanted or left < 0:
                     raise VerificationError(
-                        f"{transport.name}: sent block {cid}, which was not asked for, or again and again"
+                        f"{transport.name}: sent block {cid}, which was not requested, or was sent repeatedly"
                     )
                 self._check(transport, cid, block)
                 came = True
@@ -166,7 +166,7 @@ class Batch:
                     if self._stopped or not self._missing:
                         return
         finally:
-            # A generator of a transport ends its requests.
+            # Closing a generator of a transport ends its requests.
             if (close := getattr(blocks, "close", None)) is not None:
                 close()
         if not came:

@@ -1,6 +1,6 @@
-"""Verified blocks, and indexes of objects, kept on disk between epochs and jobs, up to a size.
+"""Keeps verified blocks and indexes of objects on disk between epochs and jobs, up to a maximum size.
 
-A disk that fails or hangs never stops reading: it is a warning, and reading continues without the cache.
+A disk that fails or hangs never stops reading: it causes a warning, and reading continues without the cache.
 """
 
 from __future__ import annotations
@@ -40,38 +40,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Room is made for this part of the size at once, so that the folder is listed seldom.
+# Fraction of the size that is freed at once, so that the folder is listed rarely.
 _SLACK = 0.1
-# Seconds after which a read of a block is recorded again: saves a write for most reads.
+# Seconds after which a read of a block is recorded again, which saves a write for most reads.
 _TOUCH_SECONDS = 60.0
 # Seconds for which nothing is written after the disk was full.
 _PAUSE_SECONDS = 60.0
-# Blocks and indexes that may wait to be written.
+# Maximum number of blocks and indexes that wait to be written.
 _BACKLOG = 32
-# Files that are compared by age at once: some 300 MB of memory, also where the folder was filled with them.
+# Number of files that are compared by age at once: about 300 MB of memory, even if the folder was filled with
+# them.
 _MOST_CONSIDERED = 1_000_000
-# The CID, and 32 hexadecimal digits for what else the index depends on and who made it.
+# The CID, and 32 hexadecimal digits for everything else that the index depends on, including its user.
 INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
 
 class DiskCache:
-    """A folder of blocks that any number of processes and jobs share.
+    """A folder of blocks shared by any number of processes and jobs.
 
-    Keys are hashes and values never change, so nothing is ever stale, and what is damaged is noticed when it
-    is read and fetched again. The folder is a cache's own, see `data_folders`; others may write it, see
-    `shared_folder`.
+    Keys are hashes and values never change, so nothing becomes stale, and damaged data is detected when it is
+    read, and fetched again. The folder belongs to the cache, see `data_folders`; others may be able to write
+    to it, see `shared_folder`.
 
     Args:
-        folder: Where it is; made at the first write.
-        size: How many bytes it may have, about; the least recently used go first.
-        block_bytes: The longest block that is read.
-        seconds: After so many seconds a disk that does not answer is not used, until it does.
+        folder: The path of the folder, which is created by the first write.
+        size: Approximate maximum size in bytes; the least recently used files are removed first.
+        block_bytes: Maximum size of a block that is read.
+        seconds: Seconds after which a disk that does not respond is no longer used, until it responds.
 
     Attributes:
-        failure: Why something was not kept, None where everything was.
+        failure: The reason why something was not stored; None if everything was.
 
     Raises:
-        CacheFolderError: The folder is no cache and must not become one.
+        CacheFolderError: The folder is not a cache and must not become one.
     """
 
     def __init__(
@@ -91,29 +92,29 @@ class DiskCache:
         self._size = size
         self.failure: str | None = None
         self._lock = threading.Lock()
-        # Bytes that may be written before the folder is listed again; 0 at first, when its size is unknown.
+        # Number of bytes that may be written before the folder is listed again; 0 until its size is known.
         self._room = 0
         self._paused_until = 0.0
-        # Whether there is no cache, or another program put something else in its place.
+        # Whether there is no cache, or another program has replaced it.
         self._lost = False
         self._disk = DiskCalls(f"The cache {folder}", seconds)
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
         self._unwritten: queue.Queue[Callable[[], None]] = queue.Queue(_BACKLOG)
-        # How often something was, for `close` to see that the disk is only slow.
+        # Number of completed writes, from which `close` sees whether the disk is merely slow.
         self._written = 0
         try:
             self._disk.run(self._folder.check)
         except NotDirectoryError as error:
             self._lose(error)
         except OSError as error:
-            log.warning("Cannot look into the cache %s: %s", folder, error)
+            log.warning("Cannot open the cache %s: %s", folder, error)
 
     def has(self, cid: CID) -> bool:
-        """Returns whether a block is probably there."""
+        """Returns whether a block is probably cached."""
         return bool(self.those_of([cid]))
 
     def those_of(self, cids: Collection[CID]) -> list[CID]:
-        """Returns those of some blocks that are probably there."""
+        """Returns the blocks that are probably cached."""
         if self._lost or not cids:
             return []
         try:
@@ -125,56 +126,56 @@ class DiskCache:
         return []
 
     def get(self, cid: CID) -> bytes | None:
-        """Returns a block that hashes to its CID, None where there is none; removes a damaged one."""
+        """Returns a verified block; None if there is none. Removes a damaged one."""
         return self._read(f"block {cid}", lambda: self._get(cid))
 
     def put(self, cid: CID, block: bytes) -> None:
-        """Writes a verified block; where the disk refuses, that is a warning."""
+        """Writes a verified block; a failure of the disk causes a warning."""
         self._put(lambda: self._files.write(cid, block), len(block))
 
     def put_soon(self, cid: CID, block: bytes) -> None:
-        """Writes a verified block in another thread, and waits for that where too many are to be written."""
+        """Writes a verified block in another thread, and waits for it if too many wait to be written."""
         self._soon(lambda: self.put(cid, block))
 
     def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
-        """Returns an index, None where there is none that was made with this secret.
+        """Returns an index; None if there is none that was made with this secret.
 
         Args:
-            cid: The object that it is an index of.
-            key: Everything that it depends on, see `index_cache`.
+            cid: The object to which the index belongs.
+            key: Everything that the index depends on; see `index_cache`.
             secret: The key of the user who made it.
         """
         return self._read(shown(key), lambda: self._get_index(cid, key, secret))
 
     def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
-        """Writes an index as `put_soon` does a block; arguments as for `get_index`."""
+        """Writes an index like `put_soon`; arguments as for `get_index`."""
         name, data = _index_name(cid, key, secret), secret.seal(key, payload)
         self._soon(lambda: self._put(lambda: self._indexes.write(name, data), len(data)))
 
     def close(self, seconds: float | None = None) -> None:
-        """Waits until everything is written, unless the disk does not answer.
+        """Waits until everything is written, unless the disk does not respond.
 
         Args:
-            seconds: After so many seconds in which nothing was written the rest is dropped; None waits on.
+            seconds: Time without a completed write after which the rest is discarded; None for no limit.
         """
         answers = self._wait_until_written(seconds)
         self._writer.close()
         if not answers:
             self._lost = True
-            self.failure = f"the disk has not answered for {seconds:g} s"
+            self.failure = f"the disk has not responded for {seconds:g} s"
             log.warning(
-                "The cache %s has not answered for %g s: %d blocks and indexes are not kept",
+                "The cache %s has not responded for %g s: %d blocks and indexes are not stored",
                 self._folder.path,
                 seconds,
                 self._unwritten.unfinished_tasks,
             )
             return
-        # What was added between these two.
+        # Items added between these two statements.
         while not self._unwritten.empty() and self._wait_for(self._write_next):
             pass
 
     def _wait_until_written(self, seconds: float | None) -> bool:
-        """Returns whether everything was written, False once nothing was for so many seconds."""
+        """Returns whether everything was written; False after `seconds` without a completed write."""
         unwritten = self._unwritten
         with unwritten.all_tasks_done:
             while unwritten.unfinished_tasks:
@@ -207,7 +208,7 @@ class DiskCache:
             return None
         except VerificationError:
             log.warning(
-                "Block %s in the cache %s is damaged, it is fetched again", cid, self._files.folder
+                "Block %s in the cache %s is damaged and is fetched again", cid, self._files.folder
             )
             self._files.remove(cid)
             return None
@@ -218,7 +219,7 @@ class DiskCache:
             with self._indexes.open_file(_index_name(cid, key, secret)) as file:
                 head = read_up_to(file, HEAD_BYTES)
                 size = secret.payload_bytes(key, head)
-                # A file of another size is not read: somebody may have made it as large as the disk.
+                # A file of another size is not read, because somebody may have made it as large as the disk.
                 if size is not None and os.fstat(file.fileno()).st_size == len(head) + size:
                     payload = read_up_to(file, size)
                     if secret.is_payload(key, head, payload):
@@ -227,7 +228,7 @@ class DiskCache:
         except FileNotFoundError:
             return None
         log.warning(
-            "The %s in the cache %s is damaged, it is made again", shown(key), self._folder.path
+            "The %s in the cache %s is damaged and is built again", shown(key), self._folder.path
         )
         return None
 
@@ -240,7 +241,7 @@ class DiskCache:
         except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
         except NotRegularError as error:
-            # It is in the place of this one file: the others can be written.
+            # Only this one file is affected: the others can be written.
             self.failure = str(error)
             log.warning("Cannot write to the cache: %s", error)
         except OSError as error:
@@ -253,9 +254,7 @@ class DiskCache:
                 error,
             )
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        except (
-            Exception
-        ) as error:  # the thread has others to write, and nobody who reads depends on it
+        except Exception as error:  # the thread has other writes, and no reader depends on this one
             self.failure = repr(error)
             log.warning("Cannot write to the cache %s", self._folder.path, exc_info=True)
 
@@ -264,7 +263,7 @@ class DiskCache:
             return
         self._lost = True
         self.failure = str(error)
-        log.warning("The cache is not used, reading continues without it: %s", error)
+        log.warning("The cache is not used; reading continues without it: %s", error)
 
     def _soon(self, put: Callable[[], None]) -> None:
         try:
@@ -305,10 +304,10 @@ class DiskCache:
             self._room = self._evict()
 
     def _evict(self) -> int:
-        """Removes the least recently used until there is room; returns how many bytes may be written then.
+        """Removes the least recently used files until there is room; returns how many bytes may be written.
 
         Raises:
-            CacheFolderError: The folder is no longer a cache of its own.
+            CacheFolderError: The folder is no longer a cache.
         """
         with self._folder.open() as directory:
             self._folder.verify(directory)
@@ -317,7 +316,7 @@ class DiskCache:
         for number, shelves in enumerate((self._blocks, self._indexes)):
             for entry in shelves.entries():
                 used += entry.size
-                # Names are hashes, so those on some shelves are a fair choice among all.
+                # Names are hashes, so the files on some shelves are a fair sample of all files.
                 if len(found) < _MOST_CONSIDERED:
                     found.append((entry, number))
         found.sort()
@@ -341,7 +340,7 @@ class DiskCache:
 
 
 def is_index_name(name: str) -> bool:
-    """Returns whether an index could have a file of this name."""
+    """Returns whether an index may have a file of this name."""
     if not INDEX_NAMES.fullmatch(name):
         return False
     cid = name.partition(".")[0]

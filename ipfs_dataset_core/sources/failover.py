@@ -1,4 +1,4 @@
-"""Verified blocks from one or several sources: the healthiest first, then the next; retries; one error."""
+"""Verified blocks from several sources: healthiest source first, failover, retries, and a combined error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SourcePool:
     Args:
         transports: At least one.
         options: `verify`, `retries`, `timeout`, `deadline`, `offline`, the limits on requests and the options
-            of the cache count here.
+            of the cache are used.
     """
 
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
@@ -83,33 +83,33 @@ class SourcePool:
 
     @property
     def concurrency(self) -> int:
-        """Number of requests at once that serve these sources well."""
+        """The best number of concurrent requests to these sources."""
         most = max((transport.concurrency for transport in self.transports), default=1)
         return max(1, min(most, self._options.max_requests // loader_workers()))
 
     @property
     def latency(self) -> float:
-        """Seconds that the fastest answer of these sources took, 0 where there was none yet."""
+        """Seconds that the fastest response of these sources took; 0 before the first one."""
         known = [transport.latency for transport in self.transports if transport.latency]
         return min(known, default=0.0)
 
     @property
     def are_distant(self) -> bool:
-        """Whether a request waits for the network far longer than for the source."""
+        """Whether a request waits far longer for the network than for the source."""
         return self.latency >= DISTANT_SECONDS
 
     def get_block(self, cid: CID) -> bytes:
-        """Returns the block that `cid` names, from the first source that delivers it intact.
+        """Returns the block with a CID, from the first source that delivers it intact.
 
         Raises:
-            TransportError: No source delivered; the message quotes each. That none has the block now does not
-                prove that nobody has it: only a verified directory proves an absence.
-            VerificationError: What arrived does not hash to `cid`, or its hash proves nothing.
+            TransportError: No source delivered it; the message quotes each source. That no source has the
+                block does not prove that it does not exist: only a verified directory proves absence.
+            VerificationError: The data does not hash to `cid`, or its hash proves nothing.
         """
         if cid.is_identity:
             return cid.digest
         if self._options.verify:
-            hasher(cid)  # refuses a hash that proves nothing before any request
+            hasher(cid)  # rejects a hash that proves nothing before any request
         if self._cache is not None and (kept := self._cache.get(cid)) is not None:
             return kept
         block = self.first(lambda t: self._block(t, cid), f"block {cid}", hedged=True)
@@ -118,17 +118,17 @@ class SourcePool:
 
     @property
     def batches(self) -> bool:
-        """Whether blocks that are needed together are best requested together, by `get_blocks`."""
+        """Whether blocks that are needed together should be requested together, with `get_blocks`."""
         return bool(self._serving_batches())
 
     def get_blocks(self, cids: Iterable[CID], arrived: Callable[[CID, bytes], None]) -> None:
-        """Requests blocks from the sources that serve batches; nothing is raised for what does not arrive.
+        """Requests blocks from the sources that serve batches; blocks that do not arrive raise no error.
 
-        The caller gets the others with `get_block`, which tries all sources and raises the reasons.
+        The caller gets missing blocks with `get_block`, which tries all sources and raises the reasons.
 
         Args:
             cids: The blocks.
-            arrived: Takes each block, verified, as it arrives; called by one thread at a time.
+            arrived: Called with each verified block as it arrives, by one thread at a time.
         """
         asked = self._serving_batches()
         if not asked:
@@ -141,11 +141,10 @@ class SourcePool:
             batch.request_hedged(asked, self._hedged, others=others)
 
     def _serving_batches(self) -> list[Source]:
-        """Returns the sources for a batch, in the order in which they are asked.
+        """Returns the sources for a batch, in order.
 
-        None unless the source that is asked first, of those that need a request, serves batches: the user's
-        order of preference holds for single blocks and for batches alike. Local stores are asked in their
-        turn.
+        Empty unless the first source that needs requests serves batches, because the user's order of
+        preference applies to single blocks and batches alike. Local stores are included in their place.
         """
         order = sorted(self.transports, key=attrgetter("rests"))
         first = next((source for source in order if not source.local), None)
@@ -154,7 +153,7 @@ class SourcePool:
         return [source for source in order if source.batches or source.local]
 
     def _is_requested(self, cid: CID) -> bool:
-        """Returns whether a block has to be requested; others are for `get_block`, which needs no source."""
+        """Returns whether a block must be requested; `get_block` finds the others without a request."""
         if cid.is_identity:
             return False
         if self._options.verify:
@@ -175,7 +174,7 @@ class SourcePool:
         return keep
 
     def has_kept(self, cid: CID) -> bool:
-        """Returns whether the cache on disk probably has a block."""
+        """Returns whether the disk cache probably has a block."""
         return self._cache is not None and self._cache.has(cid)
 
     def those_kept(self, cids: Collection[CID]) -> list[CID]:
@@ -183,28 +182,28 @@ class SourcePool:
         return [] if self._cache is None else self._cache.those_of(cids)
 
     def keep(self, cid: CID, block: bytes) -> None:
-        """Puts a block into the cache on disk, where there is one and the block was verified."""
+        """Puts a block into the disk cache, if there is one and the block was verified."""
         if self._cache is not None and self._options.verify:
             self._cache.put_soon(cid, block)
 
     @property
     def deadline(self) -> float:
-        """Seconds in all for one read."""
+        """Maximum duration of one read in seconds."""
         return self._options.deadline
 
     @property
     def index_cache(self) -> IndexCache | None:
-        """Cache of indexes; None where the data that they are made of is not verified."""
+        """The cache of indexes; None if the data from which they are built is not verified."""
         return IndexCache(self._cache) if self._options.verify else None
 
     @property
     def keeps(self) -> bool:
-        """Whether there is a cache on disk."""
+        """Whether there is a disk cache."""
         return self._cache is not None
 
     @property
     def cache_failure(self) -> str | None:
-        """Why something was not kept in the cache on disk, None where everything was, or there is none."""
+        """The reason why something was not stored in the disk cache, if so; otherwise None."""
         return None if self._cache is None else self._cache.failure
 
     def _block(self, transport: Transport, cid: CID) -> bytes:
@@ -213,18 +212,18 @@ class SourcePool:
         return block
 
     def _check(self, transport: Transport, cid: CID, block: bytes) -> None:
-        """Checks that a block is not too long, and the one that its CID names."""
+        """Checks the size of a block, and that it matches its CID."""
         limits = self._options.limits
-        if len(block) > limits.block_bytes:  # otherwise the text would be made for every block
+        if len(block) > limits.block_bytes:  # otherwise the text would be formatted for every block
             limits.check("block_bytes", len(block), f"block {cid} from {transport.name}")
         if self._options.verify and not transport.verifies:
             verify(cid, block)
 
     def resolve_name(self, name: str) -> str:
-        """Returns the ``/ipfs/…`` or ``/ipns/…`` path that a mutable name points to now.
+        """Returns the ``/ipfs/…`` or ``/ipns/…`` path to which a mutable name currently points.
 
-        An IPNS name is proven by its signed record, from whatever source. Without a record, and for domain
-        names, the answer of a source that resolves names, such as the user's own node, is trusted.
+        An IPNS name is proven by its signed record, whatever the source. Without a record, and for domain
+        names, the response of a source that resolves names, such as the user's own node, is trusted.
 
         Raises:
             AddressError: It is no name.
@@ -244,9 +243,9 @@ class SourcePool:
             except (TransportError, VerificationError) as error:
                 if not able:
                     raise
-                log.info("The name %s is believed and not proven: %s", name, error)
+                log.info("The target of the name %s is trusted without proof: %s", name, error)
         elif able:
-            log.info("The name %s is believed and not proven: it has no record", name)
+            log.info("The target of the name %s is trusted without proof: it has no record", name)
         if not able:
             raise TransportError(
                 f"None of {', '.join(t.name for t in self.transports)} resolves the name {name!r}: "
@@ -269,7 +268,7 @@ class SourcePool:
         raise error
 
     def path_size(self, path: str) -> int | None:
-        """Returns the size in bytes that a source states for the file at a path, None for a directory.
+        """Returns the size in bytes that a source states for the file at a path; None for a directory.
 
         Raises:
             TransportError: No source delivered it.
@@ -277,10 +276,10 @@ class SourcePool:
         return self.first(lambda t: t.path_size(path), f"size of {path}", self._serving_paths())
 
     def read_path(self, path: str, start: int, stop: int) -> bytes:
-        """Returns bytes ``start`` to ``stop``, exclusive, of the file at a path, unverified.
+        """Returns the unverified bytes ``start`` to ``stop``, exclusive, of the file at a path.
 
         Raises:
-            TransportError: No source delivered them all.
+            TransportError: No source delivered all of them.
         """
 
         def read(transport: Transport) -> bytes:
@@ -296,8 +295,8 @@ class SourcePool:
         return [transport for transport in self.transports if transport.serves_paths]
 
     def close(self) -> None:
-        """Closes every transport, and waits until the cache is written, unless its disk does not answer."""
-        with ExitStack() as in_reverse:  # where one cannot be closed, the others are
+        """Closes every transport, and waits until the cache is written, unless its disk does not respond."""
+        with ExitStack() as in_reverse:  # closes the others even if one cannot be closed
             if self._cache is not None:
                 in_reverse.callback(self._cache.close, self._options.timeout)
             if self._hedged is not None:
@@ -314,24 +313,24 @@ class SourcePool:
         retried: type[TransportError] = TransportError,
         hedged: bool = False,
     ) -> T:
-        """Returns the first answer of a source; they are asked in the order of preference and health.
+        """Returns the first response of a source, trying sources in the order of preference and health.
 
         Args:
             ask: Makes a request to one source.
-            what: What is asked for, for errors.
-            transports: Those to ask; None for all.
-            retried: Class of the failures that are worth a retry.
-            hedged: Whether the next source is asked as well when an answer is late.
+            what: Description of the request for messages.
+            transports: The sources to try; None for all.
+            retried: Class of the errors that are retried.
+            hedged: Whether to also request from the next source if a response is late.
 
         Raises:
-            TransportError: No source answered, or there is no time for another attempt.
-            VerificationError: What a source delivered is not what its CID names.
+            TransportError: No source responded, or there is no time for another attempt.
+            VerificationError: Data from a source does not match its CID.
         """
         asked = self.transports if transports is None else transports
         failures: dict[Source, Exception] = {}
         attempt, started = 0, time.monotonic()
         while True:
-            # A source that refused for good is quoted, and not asked again.
+            # A source that refused permanently is quoted, but not tried again.
             failures = {t: e for t, e in failures.items() if getattr(e, "final", False)}
             order = sorted((t for t in asked if t not in failures), key=attrgetter("rests"))
             found = self._ask_each(ask, order, failures, hedged=hedged)
@@ -342,7 +341,7 @@ class SourcePool:
             retryable = {
                 t: e for t, e in failures.items() if isinstance(e, retried) and e.retryable
             }
-            # Bytes that do not come in bulk come block by block, and are not waited for that long.
+            # Data that cannot be fetched in bulk is fetched as blocks, so there is less reason to wait.
             waits = retried is TransportError
             wait = self._wait(attempt, retryable, time.monotonic() - started, outlasts=waits)
             if wait is None or wait >= time_left():
@@ -358,7 +357,7 @@ class SourcePool:
         *,
         hedged: bool,
     ) -> tuple[Source, T] | None:
-        """Returns the source that answered and its answer; None where all failed, with their `failures`."""
+        """Returns the source that responded and its response; None if all failed, with their `failures`."""
         if hedged and self._hedged is not None and len(order) > 1 and not order[0].local:
             return self._hedged.ask(order, ask, failures)
         for number, source in enumerate(order):
@@ -378,13 +377,13 @@ class SourcePool:
         *,
         outlasts: bool,
     ) -> float | None:
-        """Returns for how many seconds to wait before the next attempt, None where there is none.
+        """Returns the seconds to wait before the next attempt; None if there is none.
 
         Args:
-            attempt: Number of the one that failed, from 0.
-            failed: The sources that may answer later.
-            seconds: Since the first attempt.
-            outlasts: Whether limits of requests are waited for as long as the deadline allows.
+            attempt: Number of the failed attempt, from 0.
+            failed: The sources that may respond later.
+            seconds: Time since the first attempt.
+            outlasts: Whether to wait for rate limits for as long as the deadline allows.
         """
         if not failed:
             return None
@@ -400,19 +399,19 @@ class SourcePool:
         return limited or wait
 
     def _may_come_back(self, failed: Iterable[Source], seconds: float) -> bool:
-        """Returns whether to retry for longer, since a source that fails now has delivered before.
+        """Returns whether to retry for longer, because a source that fails now has delivered before.
 
-        A node takes longer than a few retries to restart; one that never answered is not waited for.
+        A node takes longer than a few retries to restart; a source that never responded is not waited for.
         """
         if self._options.retries == 0 or seconds >= self._options.timeout:
             return False
         return any(source.has_delivered for source in failed)
 
     def _notes(self, *, late: bool) -> list[str]:
-        """Returns which of the user's options contribute to a failure."""
+        """Returns the user's options that contribute to a failure."""
         notes = []
         if self._options.offline:
-            notes.append("offline=True: only the cache and local stores were asked")
+            notes.append("offline=True: only the cache and local stores were tried")
         if late:
             notes.append(f"there is no time for another try: deadline={self._options.deadline:g}")
         return notes
@@ -421,7 +420,7 @@ class SourcePool:
 def _aggregate_errors(
     what: str, failures: Mapping[Source, Exception], notes: Sequence[str]
 ) -> Exception:
-    """Returns one error of the most telling class, which quotes each source on a line of its own."""
+    """Returns one error of the most informative class, which quotes each source on a line of its own."""
     errors = list(failures.values())
     lines = [_quoted(source.name, error) for source, error in failures.items()]
     message = "\n  ".join([f"No source delivered {what}:", *lines, *notes, *_advice(errors)])
@@ -446,18 +445,16 @@ def _no_name(text: str) -> str:
 
 
 def _advice(errors: list[Exception]) -> list[str]:
-    """Returns what the user can do, where the answers of the sources do not tell that themselves."""
+    """Returns advice for the user, unless the responses of the sources already contain it."""
     if errors and all(isinstance(error, ObjectNotFoundError) for error in errors):
         return [
-            "What to do: name a source that has it: gateways=[URL, …], or ask its publisher to pin it"
+            "What to do: add a source that has it: gateways=[URL, …], or ask its publisher to pin it"
         ]
     if any(isinstance(error, VerificationError) for error in errors):
-        return [
-            "What to do: leave out the source whose bytes are wrong, or name more: gateways=[URL, …]"
-        ]
+        return ["What to do: remove the source with wrong bytes, or add others: gateways=[URL, …]"]
     if errors and all(isinstance(error, TransportTimeoutError) for error in errors):
         return [
-            "What to do: try again later, raise timeout=, or name more sources: gateways=[URL, …]"
+            "What to do: try again later, raise timeout=, or add more sources: gateways=[URL, …]"
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""Hedged requests: the next source is asked too when an answer is late, and the first good answer counts."""
+"""Hedged requests: if a response is late, the next source is tried too; the first good response counts."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Hedging requests at once: a source that is slow for everything must not double the load on the others.
+# Maximum number of concurrent hedges: a source that is always slow must not double the load on the others.
 _MAX_HEDGES = 4
 
 
 class HedgedRequests:
-    """Asks several sources in threads of its own. Thread-safe.
+    """Sends requests to several sources in threads of its own. Thread-safe.
 
     Args:
-        size: Number of requests at once, or what returns it.
+        size: Number of concurrent requests, or a function that returns it.
 
     Attributes:
         permits: One is held for each request beyond the first one.
@@ -46,15 +46,15 @@ class HedgedRequests:
         request: Callable[[Transport], T],
         failures: dict[Source, Exception],
     ) -> tuple[Source, T] | None:
-        """Asks the first source, and the next where one failed, or is late while few others are.
+        """Requests from the first source, and from the next if one fails, or is late while few others are.
 
         Args:
-            sources: In the order in which they are asked.
-            request: What each is asked.
-            failures: Is given the error of each that fails, or does not answer before the deadline.
+            sources: The sources, in order.
+            request: Makes a request to one source.
+            failures: Receives the error of each source that fails, or does not respond before the deadline.
 
         Returns:
-            The source that gave the first good answer, and the answer; None where there is none.
+            The source with the first good response, and the response; None if there is none.
         """
         results: queue.SimpleQueue[tuple[Source, Any, Exception | None]] = queue.SimpleQueue()
         waiting = deque(sources)
@@ -96,11 +96,11 @@ class HedgedRequests:
         return None
 
     def start(self, work: Callable[[], None], dropped: Callable[[], None]) -> None:
-        """Runs a function soon, with the time that the caller has left; it has to handle its own errors.
+        """Runs a function soon, with the time that the caller has left; it must handle its own errors.
 
         Args:
             work: The function.
-            dropped: Called in its place where this is closed before it begins.
+            dropped: Called instead if this object is closed before the function starts.
         """
         end = time.monotonic() + time_left()
 
@@ -110,7 +110,7 @@ class HedgedRequests:
 
         try:
             self._pool.submit(timed, dropped)
-        except RuntimeError:  # closed: what is still read is read without other threads
+        except RuntimeError:  # closed: run in the calling thread
             timed()
 
     def close(self) -> None:
@@ -126,16 +126,16 @@ class HedgedRequests:
         def run() -> None:
             try:
                 results.put((source, source.ask(request), None))
-            except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+            except Exception as error:  # noqa: BLE001 - raised in the waiting thread
                 results.put((source, None, error))
 
         def dropped() -> None:
-            closed = TransportError("was closed before it could be asked")
+            closed = TransportError("was closed before the request was sent")
             results.put((source, None, closed))
 
         self.start(run, dropped)
 
 
 def _bounded(seconds: float) -> float | None:
-    """Returns a time-out in seconds for a queue: None for none, never less than 0."""
+    """Converts a time-out in seconds for a queue: None for no limit, never negative."""
     return None if seconds == math.inf else max(0.0, seconds)

@@ -1,8 +1,8 @@
-"""Which record of an IPNS name counts: of all sources the valid one with the highest sequence number.
+"""Determines the record of an IPNS name: the valid one with the highest sequence number of all sources.
 
 Domain names (DNSLink) have no records: the source that resolves them is trusted.
 
-The rules for records: https://specs.ipfs.tech/ipns/ipns-record/
+See https://specs.ipfs.tech/ipns/ipns-record/ for the rules for records.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How much longer than the first one the other sources may take: as long again, but at least a second.
+# How much longer than the first source the others may take: as long again, but at least a second.
 _LEAST_SECONDS = 1.0
 
-# The highest sequence number of each name that this process has seen.
+# The highest sequence number of each name seen by this process.
 _newest: dict[bytes, int] = {}
-# Of this process: another thread of the parent may have held its lock at a fork.
+# Process-local, because another thread of the parent may have held its lock during a fork.
 _lock = ProcessLocal(threading.Lock)
 
 
 def newest_record(
     name: CID, sources: Sequence[Source], timeout: float
 ) -> tuple[NameRecord | None, dict[Source, Exception]]:
-    """Returns the valid record with the highest sequence number, and how sources failed.
+    """Returns the valid record with the highest sequence number, and the failures of sources.
 
-    All sources are asked at once. When the first valid record has come, the others have as long again.
+    All sources are queried concurrently. After the first valid record, the others have as much time again.
 
     Args:
-        name: The name, as `parse_name` returns it.
-        sources: Those that may have its record.
-        timeout: Seconds to wait for the first one.
+        name: The name, as returned by `parse_name`.
+        sources: The sources that may have its record.
+        timeout: Seconds to wait for the first record.
     """
     started = time.monotonic()
     end = started + min(timeout, time_left())
@@ -63,14 +63,14 @@ def newest_record(
         try:
             with until(end):
                 answers.put((source, source.name_record(name)))
-        except Exception as error:  # noqa: BLE001 - it is raised, or quoted, by the waiting thread
+        except Exception as error:  # noqa: BLE001 - raised, or quoted, by the waiting thread
             answers.put((source, error))
 
     pool = DaemonPool(len(sources), "ipfs-dataset-names")
     for source in sources:
         try:
             pool.submit(partial(ask, source))
-        except RuntimeError:  # the system refuses a thread
+        except RuntimeError:  # no thread could be started
             ask(source)
     best: NameRecord | None = None
     failures: dict[Source, Exception] = {}
@@ -94,7 +94,7 @@ def newest_record(
         seconds = time.monotonic() - started
         for source in late:
             failures[source] = TransportTimeoutError(
-                f"gave no record of the name {name.encode('base36')} within {seconds:.3g} s"
+                f"sent no record of the name {name.encode('base36')} within {seconds:.3g} s"
             )
     finally:
         pool.close()
@@ -102,14 +102,14 @@ def newest_record(
 
 
 def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecord:
-    """Returns the record that a source gave, if it is valid and not older than what was seen before."""
+    """Returns the record from a source, if it is valid and not older than one that was seen before."""
     if isinstance(answer, Exception):
         raise answer
     record = verify_record(answer, name)
     if not record.proven:
         warn_user(
-            f"The name {name.encode('base36')} is believed and not proven: cryptography, which verifies the "
-            "signatures of names, is not installed. pip install 'ipfs-dataset[ipns]'",
+            f"The name {name.encode('base36')} is trusted without proof, because cryptography, which "
+            "verifies the signatures of names, is not installed. pip install 'ipfs-dataset[ipns]'",
             VerificationWarning,
         )
         return record
@@ -117,8 +117,9 @@ def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecor
         newest = _newest.get(name.multihash, 0)
         if record.sequence < newest:
             raise NameRecordError(
-                f"The record of the name {name.encode('base36')} from {source.name} is older than what was "
-                f"seen before: its sequence number is {record.sequence}, and there was {newest}"
+                f"The record of the name {name.encode('base36')} from {source.name} is older than "
+                f"one that was seen before: its sequence number is {record.sequence}, after "
+                f"{newest}"
             )
         _newest[name.multihash] = record.sequence
     return record

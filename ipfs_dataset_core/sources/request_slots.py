@@ -1,4 +1,4 @@
-"""How many requests may be under way at one source: fewer after it asked us to wait."""
+"""Limits the concurrent requests to one source; the limit shrinks after the source has limited requests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class RequestSlots:
-    """A semaphore whose number of permits falls and grows as TCP's congestion window does. Thread-safe.
+    """A semaphore whose number of permits shrinks and grows like TCP's congestion window. Thread-safe.
 
-    When a source asks us to wait, all requests that wait for it would otherwise be sent at once when the time
-    is over, and most of them refused again. So one is sent then, and with each round of requests that succeed
-    one more at once.
+    When a source limits requests, all requests that wait for it would otherwise be sent at once after the
+    waiting time, and most of them rejected again. Instead, a single request is sent, and one more
+    concurrently after each round of successful requests.
 
     Args:
-        most: Number of permits at the most.
-        name: The source, for errors.
+        most: Maximum number of permits.
+        name: Name of the source for messages.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -35,14 +35,15 @@ class RequestSlots:
         """Waits for a permit.
 
         Raises:
-            TransportTimeoutError: There was none before the deadline.
+            TransportTimeoutError: There was no permit before the deadline.
         """
         with self._changed:
             seconds = min(max(0.0, time_left()), threading.TIMEOUT_MAX)
             if not self._changed.wait_for(lambda: self._in_use < int(self._allowed), seconds):
                 raise TransportTimeoutError(
-                    f"{self._name}: as many other requests as are allowed at once, {self._in_use}, were "
-                    "under way until the deadline: raise max_requests=, which all workers share, or deadline="
+                    f"{self._name}: the maximum number of concurrent requests, {self._in_use}, was "
+                    "in use until the deadline: raise max_requests=, which all workers share, or "
+                    "deadline="
                 )
             self._in_use += 1
 
@@ -52,19 +53,19 @@ class RequestSlots:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the permit back."""
+        """Returns the permit."""
         with self._changed:
             self._in_use -= 1
             self._changed.notify()
 
     def shrink(self) -> None:
-        """Lets one request be under way at once."""
+        """Reduces the limit to one concurrent request."""
         with self._changed:
             self._allowed = 1.0
 
     def grow(self) -> None:
-        """Lets one more be under way at once after as many calls as may be now."""
-        if self._allowed >= self._most:  # the usual case, without the lock
+        """Increases the limit by one after as many calls as the current limit."""
+        if self._allowed >= self._most:  # the common case, without the lock
             return
         with self._changed:
             self._allowed = min(self._most, self._allowed + 1 / self._allowed)

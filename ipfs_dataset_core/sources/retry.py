@@ -1,4 +1,4 @@
-"""When to retry after a failure: exponential back-off with full jitter."""
+"""Waiting times between retries: exponential back-off with full jitter."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 BASE_SECONDS = 0.2
 CAP_SECONDS = 20.0
 RETRY_AFTER_CAP_SECONDS = 120.0
-# Most limits are counted by the minute.
+# Most limits are counted per minute.
 LIMITED_CAP_SECONDS = 60.0
 
-# Not the global generator: that is the user's, and forked workers must not wait for equal times.
+# Not the global generator, which belongs to the user, and must not give forked workers equal times.
 _random = random.SystemRandom()
 
 
@@ -28,10 +28,10 @@ def backoff(attempt: int, uniform: random.Random = _random) -> float:
     """Returns the seconds to wait after a failed attempt.
 
     "Full jitter" as in Marc Brooker, "Exponential Backoff And Jitter" (2015): many clients that failed
-    together do not retry together.
+    together should not retry together.
 
     Args:
-        attempt: Its number, from 0.
+        attempt: The number of the failed attempt, from 0.
         uniform: Source of randomness.
     """
     return uniform.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2 ** min(attempt, 16)))
@@ -43,7 +43,7 @@ def pause(uniform: random.Random = _random) -> float:
 
 
 def wait_at_least(error: TransportError) -> float:
-    """Returns the seconds that the source asked us to wait, at most `RETRY_AFTER_CAP_SECONDS`."""
+    """Returns the seconds to wait that the source requested, at most `RETRY_AFTER_CAP_SECONDS`."""
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return min(asked or 0.0, RETRY_AFTER_CAP_SECONDS)
 
@@ -51,14 +51,15 @@ def wait_at_least(error: TransportError) -> float:
 def rate_limit_wait(
     error: RateLimitedError, refusals: int, uniform: random.Random = _random
 ) -> float:
-    """Returns the seconds for which a source is not asked after it limited the rate of requests.
+    """Returns the seconds for which a source is not used after it has limited the rate of requests.
 
-    They are what it asked for, at most `RETRY_AFTER_CAP_SECONDS`. Where it named no time they double with
-    each refusal: 1, 2, 4… up to `LIMITED_CAP_SECONDS`, of which up to half is left out at random.
+    It is the time that the source requested, at most `RETRY_AFTER_CAP_SECONDS`. If it requested none, the
+    time doubles with each refusal: 1, 2, 4… up to `LIMITED_CAP_SECONDS`, of which up to half is subtracted at
+    random.
 
     Args:
-        error: What it answered.
-        refusals: How often it has refused since it answered last, from 1.
+        error: The response of the source.
+        refusals: Number of refusals since its last successful response, from 1.
         uniform: Source of randomness.
     """
     asked = wait_at_least(error)
@@ -67,7 +68,7 @@ def rate_limit_wait(
 
 
 def with_retries(call: Callable[[], T], retries: int) -> T:
-    """Returns what a function returns, retried after retryable failures while the deadline leaves time.
+    """Returns the result of a function, retrying after temporary failures while the deadline leaves time.
 
     Args:
         call: The function.

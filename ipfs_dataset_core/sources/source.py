@@ -1,4 +1,4 @@
-"""One source: a transport with limits on its requests, and with its speed and failures so far."""
+"""One source: a transport with limits on its requests, and a record of its speed and failures."""
 
 from __future__ import annotations
 
@@ -31,56 +31,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# After one of these another source is asked; any other error is a defect.
+# After one of these errors another source is tried; any other error is a bug.
 FAILURES = (TransportError, VerificationError, LimitError, FormatError)
-# A source that has never answered faster is distant: a node needs a few milliseconds for a block.
+# A source that has never responded faster is distant: a node needs a few milliseconds for a block.
 DISTANT_SECONDS = 0.015
-# Sources that serve fewer requests at once well are not sent more for being distant.
+# Sources that serve fewer concurrent requests well are not sent more because they are distant.
 _SEVERAL = 8
-# Seconds for which a source is asked last after a failure, and after wrong bytes.
+# Seconds for which a source is tried last after a failure, and after wrong bytes.
 FAILED_SECONDS = 10.0
 WRONG_BYTES_SECONDS = 300.0
-# From how many of the last blocks it is computed when the next one is late, and from how many at the least.
+# Number of recent blocks from which lateness is computed, and the minimum number of them.
 _KEPT_LATENCIES, _ENOUGH_LATENCIES = 32, 8
-# Until enough is known, and the least in any case: a hedge is for outliers, not for jitter.
+# The delay until enough blocks are known, and the minimum: a hedge is for outliers, not for jitter.
 _DEFAULT_HEDGE_SECONDS = 1.0
 _LEAST_HEDGE_SECONDS = 0.05
 
 
 def loader_workers() -> int:
-    """Returns how many DataLoader workers share the sources with this process, itself included."""
-    data = sys.modules.get("torch.utils.data")  # where torch is not imported, this is no worker
+    """Returns the number of DataLoader workers that share the sources with this process, including itself."""
+    data = sys.modules.get("torch.utils.data")  # without torch, this cannot be a worker
     info = None if data is None else data.get_worker_info()
     return 1 if info is None else int(info.num_workers)
 
 
 class Source(WrapperTransport):
-    """A transport with limits, and with its speed and failures so far in this process. Thread-safe.
+    """A transport with limits, and a record of its speed and failures in this process. Thread-safe.
 
-    Only so many threads read from it at once, with a limited number of requests a second. Every worker has an
-    equal part of the limits, so that workers need not communicate. A stream that stays open counts while
-    something is read from it. A batch of blocks counts as one request, while its next block is waited for:
-    the transport limits how many of its blocks are requested at once.
+    Only a limited number of threads read from it concurrently, with a limited number of requests per second.
+    Each worker has an equal part of the limits, so that workers need not communicate. A stream that stays
+    open counts while data is read from it. A batch of blocks counts as one request while its next block is
+    awaited: the transport limits how many of its blocks are requested concurrently.
 
-    A distant source is sent as many requests at once as the user allows, since they wait for the network and
-    not for the source; but not once it has asked us to wait. Then it is sent none until the time is over,
-    afterwards one, and more at once as these succeed.
+    A distant source is sent as many concurrent requests as the user allows, because they wait for the network
+    and not for the source, until it limits requests. Then it is sent none until the waiting time is over, a
+    single one after that, and more as these succeed.
 
-    The user's order of preference holds among sources that work. A source that failed rests: it is asked last
-    for a while, so that a dead one costs its time-out now and then, not for every block. A source that asked
-    us to wait is not asked before.
+    The user's order of preference applies among sources that work. A source that failed rests: it is tried
+    last for a while, so that a dead source costs its time-out occasionally instead of for every block. A
+    source that limits requests is not tried before its waiting time is over.
 
     Args:
         wrapped: The transport.
-        in_flight: Requests at once, of all workers.
-        per_second: Requests a second, of all workers; None for no limit.
+        in_flight: Number of concurrent requests of all workers.
+        per_second: Number of requests per second of all workers; None for no limit.
         workers: Number of workers.
-        backs_off: Whether it is left alone for a while also where it asked us to wait and named no time.
+        backs_off: Whether it is also left alone for a while if it limits requests without stating a time.
 
     Attributes:
         has_delivered: Whether any request succeeded.
         requests: Number of requests so far.
-        latency: Seconds that its fastest block took, 0 before the first one.
+        latency: Seconds that its fastest block took; 0 before the first one.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Source(WrapperTransport):
         self._in_flight = in_flight
         self._backs_off = backs_off
         self._slots = RequestSlots(max(1, in_flight // workers), wrapped.name)
-        # Seconds from one request to the next, and when the next may be, on the monotonic clock.
+        # Seconds between requests, and the earliest time of the next one on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
         self._next = 0.0
         self._block_seconds: list[float] = []
-        # For each of the last batches, the longest wait for its next block.
+        # The longest wait for the next block in each of the recent batches.
         self._batch_seconds: list[float] = []
         # On the monotonic clock.
         self._rests_until = 0.0
         self._limited_until = 0.0
-        # How often it asked us to wait since it answered; requests that were refused together count once.
+        # Number of refusals since its last response; requests that were refused together count once.
         self._refusals = 0
         self._named_wait = False
         self._lock = threading.Lock()
@@ -148,7 +148,7 @@ class Source(WrapperTransport):
     def _each_block(
         self, start: Callable[[], Iterator[tuple[CID, bytes]]]
     ) -> Generator[tuple[CID, bytes], None, None]:
-        """Yields the blocks of one request, which counts while the next one is waited for."""
+        """Yields the blocks of one request, which counts while the next block is awaited."""
         with self._request():
             blocks = iter(start())
             block = next(blocks, None)
@@ -158,7 +158,7 @@ class Source(WrapperTransport):
                 with self._slots:
                     block = next(blocks, None)
         finally:
-            # A generator of a transport closes its connection.
+            # Closing a generator of a transport closes its connection.
             if (close := getattr(blocks, "close", None)) is not None:
                 close()
 
@@ -180,11 +180,11 @@ class Source(WrapperTransport):
 
     @contextmanager
     def _request(self) -> Iterator[None]:
-        """Waits until a request may be sent, counts it, and records whether the source asked us to wait.
+        """Waits until a request may be sent, counts it, and records whether the source limits requests.
 
         Raises:
-            RateLimitedError: The source asked us to wait, and the time is not over.
-            TransportTimeoutError: That would be after the deadline.
+            RateLimitedError: The source limits requests, and its waiting time is not over.
+            TransportTimeoutError: The request could not be sent before the deadline.
         """
         with self._slots:
             self._refuse_early_requests()
@@ -200,12 +200,12 @@ class Source(WrapperTransport):
 
     @property
     def limited_seconds(self) -> float:
-        """For how many seconds it is not asked, since it asked us to wait; 0 otherwise."""
+        """Seconds for which it must not be used, because it limits requests; 0 otherwise."""
         return max(0.0, self._limited_until - time.monotonic()) if self._limited_until else 0.0
 
     @property
     def limit_ends(self) -> bool:
-        """Whether it limits requests and will answer again: it named a time, or has answered before."""
+        """Whether it limits requests and will respond again: it stated a time, or has responded before."""
         return bool(self._limited_until) and (self._named_wait or self.has_delivered)
 
     @property
@@ -215,10 +215,10 @@ class Source(WrapperTransport):
         return max(usual, self._in_flight) if grows else usual
 
     def hedge_delay(self, *, in_batch: bool = False) -> float:
-        """Returns after how many seconds a block is late: half as much again as nearly all took.
+        """Returns the seconds after which a block is late: 1.5 times as long as nearly all blocks took.
 
         Args:
-            in_batch: Whether it is the next one of a batch.
+            in_batch: Whether it is the next block of a batch.
         """
         with self._lock:
             known = sorted(self._batch_seconds if in_batch else self._block_seconds)
@@ -228,14 +228,14 @@ class Source(WrapperTransport):
 
     @property
     def rests(self) -> bool:
-        """Whether it failed lately."""
+        """Whether it failed recently."""
         return self._rests_until > time.monotonic()
 
     def ask(self, request: Callable[[Transport], T]) -> T:
-        """Returns what a request returns, and records how it went.
+        """Returns the result of a request, and records its success or failure.
 
         Raises:
-            RateLimitedError: The source asked us to wait, and the time is not over.
+            RateLimitedError: The source limits requests, and its waiting time is not over.
         """
         self._refuse_early_requests()
         try:
@@ -248,18 +248,18 @@ class Source(WrapperTransport):
         return answer
 
     def was_late(self) -> None:
-        """Records that another source answered before this one, which was asked first."""
+        """Records that another source responded before this one, which was tried first."""
         with self._lock:
             self._rests_until = max(self._rests_until, time.monotonic() + FAILED_SECONDS)
 
     def _refuse_early_requests(self) -> None:
         if left := self.limited_seconds:
             raise RateLimitedError(
-                f"{self.name}: asked us to wait, for {left:.1f} seconds more", retry_after=left
+                f"{self.name}: limits requests, for another {left:.1f} seconds", retry_after=left
             )
 
     def failed(self, error: Exception) -> None:
-        """Records a failure; that a source lacks a block, or serves no ranges, is none."""
+        """Records a failure, except for missing blocks and unsupported ranges."""
         if isinstance(error, RateLimitedError):
             if not self.limited_seconds:  # within a batch
                 self._was_limited(error)
@@ -289,10 +289,10 @@ class Source(WrapperTransport):
         self._slots.shrink()
 
     def _count_request(self) -> None:
-        """Counts a request, after waiting until there may be another.
+        """Counts a request, after waiting until another one may be sent.
 
         Raises:
-            TransportTimeoutError: That would be after the deadline.
+            TransportTimeoutError: It could not be sent before the deadline.
         """
         with self._lock:
             if not self._gap:
@@ -312,7 +312,7 @@ class Source(WrapperTransport):
 
 
 class _LimitedStream:
-    """A stream from which no more threads read at once than the source allows."""
+    """A stream that limits concurrent reads to the number of requests that the source allows."""
 
     def __init__(self, stream: ByteStream, slots: RequestSlots) -> None:
         self._stream = stream

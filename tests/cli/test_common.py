@@ -61,7 +61,7 @@ def test_only_a_name_may_be_empty(tmp_path):
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("name more sources: gateways=[URL, …]", "name more sources: --gateway URL"),
+        ("add more sources: gateways=[URL, …]", "add more sources: --gateway URL"),
         ("once: overwrite=True replaces it", "once: --overwrite replaces it"),
         ("give cache_dir= a new or an empty one", "give --cache a new or an empty one"),
         ("give cache_dir='/a', where it is", "give --cache '/a', where it is"),

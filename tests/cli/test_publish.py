@@ -54,7 +54,7 @@ def test_a_car_file_is_written_once_unless_told(folder, tmp_path):
     assert dict(load(cid, car)) == FILES
     refused = run("publish", folder, "--to", car)
     assert refused.status == 1
-    assert "exists already" in refused.err
+    assert "exists, and" in refused.err
     assert run("publish", folder, "--to", car, "--overwrite").out.strip() == cid
 
 

@@ -126,7 +126,7 @@ def test_a_cut_answer_with_a_trailer_is_never_taken_for_whole(verify):
 STATUSES = {
     401: "auth='bearer:TOKEN'",
     403: "check auth=",
-    404: "name a source that has it",
+    404: "add a source that has it",
     429: "max_rate=",
     500: "try again later",
     502: "try again later",
@@ -168,7 +168,7 @@ def test_a_router_that_knows_nobody_says_so():
     with FaultServer(lambda _: Plan(status=404, body=b"no")) as server:
         message = message_of(str(ROOT), routers=server.url)
     assert "knows no provider" in message
-    assert "name a source that has it" in message
+    assert "add a source that has it" in message
 
 
 def test_an_api_given_as_a_gateway_and_a_gateway_given_as_an_api_are_recognised():

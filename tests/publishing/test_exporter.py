@@ -399,7 +399,7 @@ def test_a_car_file_that_exists_is_replaced_only_when_that_is_asked_for(tmp_path
     path = tmp_path / "my.car"
     first = IPFSDatasetExporter(path).export_to_ipfs([1, 2])
     before = path.read_bytes()
-    with pytest.raises(AddressError, match=r"my\.car' exists already.*overwrite=True.*a folder"):
+    with pytest.raises(AddressError, match=r"my\.car' exists, and.*overwrite=True.*a folder"):
         IPFSDatasetExporter(path).export_to_ipfs([3])
     again = IPFSDatasetExporter(path, overwrite=True)
     with pytest.raises(ExportError):
@@ -416,7 +416,7 @@ def test_another_file_is_never_replaced(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_bytes(b"mine")
     for overwrite in (False, True):
-        with pytest.raises(AddressError, match=r"neither a \.car file nor a folder"):
+        with pytest.raises(AddressError, match=r"is a file other than a \.car file"):
             IPFSDatasetExporter(path, overwrite=overwrite).export_to_ipfs([1])
     assert path.read_bytes() == b"mine"
 

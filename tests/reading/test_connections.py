@@ -193,7 +193,7 @@ def test_an_address_that_cannot_be_written_to_is_refused(tmp_path):
     root, blocks = one_file(b"x")
     car = tmp_path / "data.car"
     car.write_bytes(car_bytes(root, blocks))
-    with pytest.raises(AddressError, match=r"exists already.*overwrite=True"):
+    with pytest.raises(AddressError, match=r"exists, and.*overwrite=True"):
         connect_for_writing(str(car), Options())
     with pytest.raises(UnknownPluginError, match="address scheme 's3'"):
         connect_for_writing("s3://bucket", Options())
@@ -267,7 +267,7 @@ def test_a_plugin_that_comes_back_from_a_worker_is_no_conflict(tmp_path, counted
 
 
 def test_a_router_is_a_url():
-    with pytest.raises(AddressError, match="is no router: write a URL"):
+    with pytest.raises(AddressError, match="is not a router: write a URL"):
         read_addresses(None, None, Options(routers="router.example"))
 
 

@@ -189,7 +189,7 @@ def test_symlinks_are_never_followed_and_left_out_with_a_warning(fetchers, caplo
     directory = VerifiedDirectory(fetchers(blocks), root, "here")
     with caplog.at_level(logging.WARNING, "ipfs_dataset_core"):
         assert list(directory.walk()) == ["real"]
-    assert "'here': 'link' is a symlink, left out" in caplog.text
+    assert "'here': 'link' is a symlink, skipped" in caplog.text
     with pytest.raises(FormatError, match="never followed"):
         directory.open("link")
 

@@ -260,7 +260,7 @@ def test_closing_ends_where_the_disk_does_not_answer(tmp_path, monkeypatch, capl
         cache.put_soon(*block_of(number))
     cache.close(0.05)
     assert not slow.release.is_set()
-    assert "10 blocks and indexes are not kept" in caplog.text
+    assert "10 blocks and indexes are not stored" in caplog.text
     assert cache.get(block_of(0)[0]) is None
     slow.release.set()
 

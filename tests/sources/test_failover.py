@@ -57,7 +57,7 @@ def test_wrong_bytes_alone_are_a_verification_error_that_names_cid_and_source():
     assert str(caught.value).splitlines() == [
         f"No source delivered block {NAME}:",
         f"  gateway liar: 5000 bytes received for {NAME} are not that block.",
-        "  What to do: leave out the source whose bytes are wrong, or name more: gateways=[URL, …]",
+        "  What to do: remove the source with wrong bytes, or add others: gateways=[URL, …]",
     ]
     assert liar.asked["block"] == 1
 
@@ -159,7 +159,7 @@ def test_retry_after_holds_for_all_requests_to_the_source(monkeypatch):
         few = sources(transport)
         with pytest.raises(RateLimitedError, match="429"):
             few.get_block(NAME)
-        with pytest.raises(RateLimitedError, match=r"wait, for 7\.0 seconds"):
+        with pytest.raises(RateLimitedError, match=r"for another 7\.0 seconds"):
             few.get_block(NAME)
         assert len(server.requests) == 1
         few._options = Options(retries=2)
@@ -246,9 +246,11 @@ def test_names_are_resolved_by_a_source_that_can():
         def resolve_name(self, name):
             return f"/ipfs/{NAME}"
 
-    assert sources(Recorder({}), Resolver({})).resolve_name("x") == f"/ipfs/{NAME}"
-    with pytest.raises(TransportError, match="None of only-blocks resolves the name 'x'"):
-        sources(Recorder({}, "only-blocks")).resolve_name("x")
+    assert sources(Recorder({}), Resolver({})).resolve_name("docs.example") == f"/ipfs/{NAME}"
+    with pytest.raises(
+        TransportError, match=r"None of only-blocks resolves the name 'docs\.example'"
+    ):
+        sources(Recorder({}, "only-blocks")).resolve_name("docs.example")
 
 
 def test_a_transport_that_cannot_be_closed_leaves_no_other_open(tmp_path):

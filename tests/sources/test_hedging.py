@@ -179,7 +179,7 @@ def test_what_was_dropped_when_the_threads_were_closed_is_not_waited_for():
         time.sleep(0.01)
     hedged.close()
     second.join(FOR_EVER / 3)
-    assert found == [(None, ["was closed before it could be asked"])]
+    assert found == [(None, ["was closed before the request was sent"])]
     released.set()
     first.join(FOR_EVER / 3)
     assert found[1:] == [("first", [])]

@@ -79,7 +79,7 @@ def test_the_highest_valid_sequence_wins(key):
 
 def test_an_older_record_than_one_seen_before_is_an_error(key):
     assert resolve(key.name, serving(record(key, "/ipfs/new", sequence=5))) == "/ipfs/new"
-    with pytest.raises(NameRecordError, match=r"older than what was seen before.* 3.* 5"):
+    with pytest.raises(NameRecordError, match=r"older than one that was seen before.* 3.* 5"):
         resolve(key.name, serving(record(key, "/ipfs/old", sequence=3)))
     assert resolve(key.name, serving(record(key, "/ipfs/again", sequence=5))) == "/ipfs/again"
 
@@ -171,7 +171,7 @@ def test_a_name_leads_to_verified_bytes_through_a_gateway_and_other_names(key):
 
 def test_without_cryptography_a_name_is_believed_with_a_warning(key, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.warns(VerificationWarning, match=r"believed and not proven.*ipfs-dataset\[ipns\]"):
+    with pytest.warns(VerificationWarning, match=r"trusted without proof.*ipfs-dataset\[ipns\]"):
         assert resolve(key.name, serving(record(key, "/ipfs/x"))) == "/ipfs/x"
 
 
@@ -182,7 +182,7 @@ def test_domain_names_have_no_records(caplog):
         assert connections.fetcher().sources.resolve_name("docs.example") == "/ipfs/x"
         assert [request.path for request in node.requests] == ["/api/v0/resolve"]
         connections.close()
-    assert "docs.example is believed and not proven" in caplog.text
+    assert "docs.example is trusted without proof" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "secp256k1"])
@@ -203,11 +203,11 @@ def test_names_of_kubo_are_proven(kubo, kind, caplog):
             connections = Connections(address, options)
             assert connections.fetcher().sources.resolve_name(name) == f"/ipfs/{root}"
             connections.close()
-    assert "believed" not in caplog.text
+    assert "without proof" not in caplog.text
     connections = Connections(kubo.api, Options(node_gateway=False))
     assert connections.fetcher().sources.resolve_name(name) == f"/ipfs/{root}"
     connections.close()
-    assert f"{name} is believed and not proven" in caplog.text
+    assert f"{name} is trusted without proof" in caplog.text
 
 
 def test_a_node_proves_names_by_its_own_gateway(key, caplog):
@@ -227,7 +227,7 @@ def test_a_node_proves_names_by_its_own_gateway(key, caplog):
         connections = Connections(api.multiaddr, Options())
         assert connections.fetcher().sources.resolve_name(key.name) == "/ipfs/x"
         connections.close()
-    assert "believed" not in caplog.text
+    assert "without proof" not in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

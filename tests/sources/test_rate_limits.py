@@ -185,7 +185,7 @@ def test_waits_without_a_time_double_up_to_a_minute():
 
 def test_a_request_that_gets_no_turn_before_the_deadline_is_a_time_out():
     slots = RequestSlots(1, "gateway x")
-    words = "gateway x: as many other requests as are allowed at once, 1, .* max_requests="
+    words = "gateway x: the maximum number of concurrent requests, 1, was in use.* max_requests="
     with (
         slots,
         until(time.monotonic() + SHORT),

@@ -91,7 +91,9 @@ def test_a_source_that_asked_us_to_wait_is_not_asked_before(source, clock):
     fails(source, RateLimitedError("slow", retry_after=7))
     asked = source.wrapped.asked.total()
     clock[0] += 2
-    with pytest.raises(RateLimitedError, match=r"wait, for 5\.0 seconds more") as caught:
+    with pytest.raises(
+        RateLimitedError, match=r"limits requests, for another 5\.0 seconds"
+    ) as caught:
         source.ask(lambda transport: transport.get_block(NAME))
     assert caught.value.retry_after == 5
     assert source.wrapped.asked.total() == asked

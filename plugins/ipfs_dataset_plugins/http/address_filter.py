@@ -1,7 +1,7 @@
-"""To which IP addresses a request may lead; see `is_private_host` and `is_public_address` for what is public.
+"""The IP addresses to which requests may be sent; see `is_private_host` and `is_public_address`.
 
-Untrusted servers, such as gateways that redirect and routers that name providers, must not direct our
-requests into the network of the reader.
+Untrusted servers, such as gateways that redirect and routers that name providers, must not direct requests
+into the network of the user.
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ PUBLIC = AddressFilter(public_only=True)
 
 
 def is_private(url: str) -> bool:
-    """Returns whether the host of a URL is on this machine or in a private network, judged by its name."""
+    """Returns whether the host of a URL is on this machine or in a private network, according to its name."""
     return is_private_host(urlsplit(url).hostname or "")

@@ -1,6 +1,6 @@
-"""The body of a response: what the transports read.
+"""The body of a response, as read by the transports.
 
-Reads are exact, all failures are typed errors, and the connection is used again once the body has been read.
+Reads are exact, all failures are typed errors, and the connection is reused once the body has been read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Body:
         response: The response, whose body has not been read.
         connection: The connection that it comes from.
         keep: Keeps the connection for another request.
-        request: What errors call the request.
-        secrets: Returns the parts of the request that messages must not show, because the server may quote
+        request: Name of the request in messages.
+        secrets: Returns the parts of the request that messages must not contain, because the server may quote
             the request.
 
     Attributes:
@@ -80,10 +80,10 @@ class Body:
         return data
 
     def read_line(self, limit: int) -> bytes:
-        """Returns the next line without white space around it, as soon as it is there; b"" at the end.
+        """Returns the next line, stripped of white space, as soon as it has arrived; b"" at the end.
 
         Args:
-            limit: The most bytes that a line may have.
+            limit: Maximum number of bytes in a line.
 
         Raises:
             TransportError: The line is longer, the body was cut, or the server reports a failure.
@@ -96,7 +96,7 @@ class Body:
             if len(piece) > limit:
                 self._discard()
                 raise TransportError(
-                    f"{self._request}: a line of the answer has more than {limit} bytes"
+                    f"{self._request}: a line of the response has more than {limit} bytes"
                 )
             line = piece.strip()
         return line
@@ -107,20 +107,20 @@ class Body:
 
     @property
     def encoding(self) -> str:
-        """The Content-Encoding, as messages may show it; "" if the body is not compressed."""
+        """The Content-Encoding, in a form for messages; "" if the body is not compressed."""
         value = self.headers.get("content-encoding", "").strip().lower()
         return "" if value == "identity" else self.shown(value)
 
     def check_encoding(self) -> None:
-        """Refuses a compressed body, whose length and ranges are not those of the data.
+        """Rejects a compressed body, whose length and ranges are not those of the data.
 
         Raises:
-            TransportError: It is compressed.
+            TransportError: The body is compressed.
         """
         if self.encoding:
             self.close()
             raise TransportError(
-                f"{self._request}: the answer has Content-Encoding: {self.encoding}, though only identity "
+                f"{self._request}: the response has Content-Encoding: {self.encoding}, though only identity "
                 "was accepted: switch the compression off at the server or the proxy before it"
             )
 
@@ -135,10 +135,10 @@ class Body:
         return self.shown(text)
 
     def shown(self, text: str) -> str:
-        """Returns text of the server as messages may show it: one short line without secrets.
+        """Returns text of the server in a form for messages: one short line without secrets.
 
-        A server may quote the whole request, so everything from a server passes through here before it is
-        part of a message.
+        A server may quote the whole request, so all text from a server must pass through this method before
+        it becomes part of a message.
         """
         for secret in self._secrets():
             for form in (secret, secret.replace("/", "\\/"), quote(secret), quote(secret, safe="")):
@@ -146,19 +146,19 @@ class Body:
         return " ".join(text.split())[:_MAX_SHOWN_CHARACTERS]
 
     def read_all(self, limit: int) -> bytes:
-        """Returns the rest of the body, but at most `limit` + 1 bytes, so that excess is noticed."""
+        """Returns the rest of the body, but at most `limit` + 1 bytes, so that excess can be detected."""
         try:
             return self.read(limit + 1)
         finally:
             self._release()
 
     def close(self) -> None:
-        """Releases the connection if the whole body has been read, and else closes it."""
+        """Releases the connection if the whole body has been read; otherwise closes it."""
         try:
             if self._left == 0:
                 self._read(1)
         except TransportError:
-            log.debug("%s: the end did not come", self._request, exc_info=True)
+            log.debug("%s: the end of the body did not arrive", self._request, exc_info=True)
         self._release()
 
     def __del__(self) -> None:
@@ -169,13 +169,14 @@ class Body:
         return self._guarded(self._response.read, size)
 
     def _guarded(self, read: Callable[[int], bytes], size: int) -> bytes:
-        """Returns what a method of the response returns; its failures become typed errors."""
+        """Returns the result of a method of the response, converting its failures to typed errors."""
         try:
             data = read(size)
         except StreamError as error:
             self._discard()
             raise TransportError(
-                f"{self._request}: failed on the way: {self.shown(str(error))}", retryable=True
+                f"{self._request}: failed during the transfer: {self.shown(str(error))}",
+                retryable=True,
             ) from None
         except (OSError, http.client.HTTPException) as error:
             self._discard()
@@ -188,7 +189,7 @@ class Body:
         return data
 
     def _release(self) -> None:
-        """Returns the connection to the pool if the whole body has been read, and else closes it."""
+        """Returns the connection to the pool if the whole body has been read; otherwise closes it."""
         if not self._response.isclosed():
             self._discard()
         elif self._connection is not None:

@@ -30,7 +30,7 @@ USER_AGENT = "ipfs-dataset"
 _MIN_TIMEOUT_SECONDS = 0.001
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"[!-~]+")
-# To replace a shorter text in a message would show more by what is missing than it hides.
+# Replacing shorter texts in messages would reveal more than it hides.
 _MIN_SECRET_LENGTH = 4
 
 _Fields = dict[str, tuple[str, str]]
@@ -38,20 +38,20 @@ _Fields = dict[str, tuple[str, str]]
 
 
 class HTTPClient:
-    """Sends requests to one endpoint; any number of threads may use it.
+    """Sends requests to one endpoint. Thread-safe.
 
     Args:
         endpoint: The server. Credentials in its address take precedence over those of the options.
-        options: `timeout`, `headers` and `auth` are used here.
+        options: `timeout`, `headers` and `auth` are used.
         allowed: The IP addresses that the endpoint may have.
-        secrets: Parts of requests, besides header fields, that messages must not show.
-        spare: Whether the first request opens a second connection while it waits for its answer. A reader
-            requests the blocks that a first block names together with what lies in them, so that from a
-            distant server it would otherwise wait for that connection.
+        secrets: Parts of requests, besides header fields, that messages must not contain.
+        spare: Whether the first request opens a second connection while it waits for its response. A reader
+            requests the blocks to which a first block links together with their contents, and would otherwise
+            wait for that connection at a distant server.
 
     Raises:
         AddressError: The endpoint, a header field, the credentials, a proxy or certificates cannot be used.
-        MissingDependencyError: The environment names a SOCKS proxy, and PySocks is not installed.
+        MissingDependencyError: The environment configures a SOCKS proxy, but PySocks is not installed.
     """
 
     def __init__(
@@ -72,7 +72,9 @@ class HTTPClient:
         self._fields = _merged(self._bare_fields, self._user_fields)
         auth = endpoint.auth or options.auth
         if isinstance(auth, Mapping):
-            raise AddressError(f"auth names other sources than {endpoint.name}: choose before this")
+            raise AddressError(
+                f"auth is for other sources than {endpoint.name}: choose before this"
+            )
         self._auth: str | Callable[[], str] | None = auth
         self._timeout = options.timeout
         self._spare_seconds = options.timeout if spare else None
@@ -81,7 +83,7 @@ class HTTPClient:
         self._allowed = allowed
         self._secrets = secrets
         self._reset()
-        # A wrong environment is an error of the address, and not of the first request.
+        # An invalid environment is an error of the address, not of the first request.
         self._connections.new((self._origin, EVERYWHERE))
 
     @property
@@ -106,12 +108,12 @@ class HTTPClient:
         Args:
             method: GET, HEAD or POST.
             target: A path below the endpoint, or a whole URL.
-            what: What errors call the request.
+            what: Name of the request in messages.
             headers: Header fields in addition to those of every request.
             body: The pieces of the body of a POST, whose headers have its Content-Length.
-            bare: Whether to leave out the header fields and credentials of the user.
+            bare: Whether to omit the header fields and credentials of the user.
             allowed: The IP addresses that the server may have, if not those of the endpoint.
-            timeout: Seconds without progress that are too many, where `timeout` of the options is less.
+            timeout: Maximum number of seconds without progress, if more than `timeout` of the options.
 
         Raises:
             TransportError: There was no response.
@@ -122,7 +124,7 @@ class HTTPClient:
             fields.setdefault("content-length", ("Content-Length", "0"))
         fields.setdefault("host", ("Host", origin.host_field))
         check_request(path, fields.values())
-        # No single wait is longer than the time that is left for the whole read.
+        # No single wait may be longer than the time left for the whole read.
         seconds = max(_MIN_TIMEOUT_SECONDS, min(max(self._timeout, timeout or 0.0), time_left()))
         _, header = fields.get("authorization", ("", ""))
         others = (*self._user_fields.values(), *self._secrets)
@@ -140,15 +142,15 @@ class HTTPClient:
         )
 
     def close(self) -> None:
-        """Closes the idle connections now, and those in use when their responses are closed.
+        """Closes idle connections now, and connections in use when their responses are closed.
 
-        A thread may still send a request afterwards, whose connection is closed with its response.
+        A thread may still send a request afterwards; its connection is closed with its response.
         """
         self._connections.close()
 
     def _reset(self) -> None:
-        """Begins without connections; a forked process does so, too."""
-        # To list plugins or to read from a folder, urllib3 is not imported.
+        """Resets the connections, also in a forked process."""
+        # Listing plugins, or reading from a folder, does not import urllib3.
         from ipfs_dataset_plugins.http.connection_pool import ConnectionPool  # noqa: PLC0415
 
         self._process = os.getpid()
@@ -163,7 +165,7 @@ class HTTPClient:
         try:
             parts = parse_url(target)
         except ValueError as error:
-            raise TransportError(f"{what}: no host can have that name") from error
+            raise TransportError(f"{what}: a host cannot have that name") from error
         return origin_of(parts), target_of(parts)
 
     def _all_fields(self, headers: Mapping[str, str], *, bare: bool) -> _Fields:
@@ -176,23 +178,23 @@ class HTTPClient:
 
 
 def check_request(target: str, fields: Iterable[tuple[str, str]]) -> None:
-    """Checks that a request arrives as it is (no header injection).
+    """Checks that a request cannot be altered by its parts (no header injection).
 
     Args:
         target: Path and query, percent-encoded.
         fields: Names and values of the header fields.
 
     Raises:
-        AddressError: It does not.
+        AddressError: A part is not allowed.
     """
     if not _TARGET.fullmatch(target):
-        raise AddressError("A path or query to ask for has characters that are not percent-encoded")
+        raise AddressError("A requested path or query has characters that are not percent-encoded")
     for name, value in fields:
         check_field(name, value)
 
 
 def check_field(name: object, value: object) -> None:
-    """Checks a header field; no message shows its value.
+    """Checks a header field; messages do not contain its value.
 
     Raises:
         AddressError: It cannot be sent.
@@ -204,9 +206,7 @@ def check_field(name: object, value: object) -> None:
         or not _is_one_line(value)
         or not _is_latin_1(value)
     ):
-        raise AddressError(
-            f"The header {name!r} cannot be sent: write it in letters of Latin-1, on one line"
-        )
+        raise AddressError(f"The header {name!r} cannot be sent: write it in Latin-1, on one line")
 
 
 def authorization(auth: str) -> str:
@@ -222,14 +222,16 @@ def authorization(auth: str) -> str:
         return f"Bearer {secret}"
     if kind.lower() == "basic" and ":" in secret:
         return f"Basic {base64.b64encode(secret.encode()).decode()}"
-    raise AddressError("auth is 'bearer:TOKEN' or 'basic:USER:PASSWORD'; what was given is neither")
+    raise AddressError(
+        "auth must be 'bearer:TOKEN' or 'basic:USER:PASSWORD'; the given value is neither"
+    )
 
 
 def secrets_of(header: str, others: Iterable[str]) -> list[str]:
-    """Returns the parts of a request that messages must not show, the longest first.
+    """Returns the parts of a request that messages must not contain, the longest first.
 
     Args:
-        header: The Authorization header. The password of a basic one is a secret, too.
+        header: The Authorization header. The password of a basic one is also a secret.
         others: The values of the user's header fields, which may contain tokens, and other secrets.
     """
     kind, _, credentials = header.partition(" ")

@@ -1,10 +1,10 @@
 """Connections of urllib3 with filtered addresses, unix sockets, limited uploads and strict responses.
 
-This is the only place where host names are resolved. The addresses of a name are filtered, and the
-connection is made to one of exactly those: a second lookup could have another result (DNS rebinding).
+Host names are resolved only here. The addresses of a name are filtered, and the connection is made to one of
+exactly those, because a second lookup could have another result (DNS rebinding).
 
-Requests are sent by these connections and not by the pools of urllib3, which log the targets of requests, and
-with them the tokens in their queries, and take a fifth of the CPU time of a small request.
+Requests are sent by these connections, not by the pools of urllib3, which log the targets of requests,
+including tokens in their queries, and take a fifth of the CPU time of a small request.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Server = tuple[Origin, AddressFilter]
 """Where a request is sent, and the IP addresses that the server may have."""
 
-# What the classes below raise where there is no response.
+# Raised by the classes below if there is no response.
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError)
 
 
@@ -68,10 +68,10 @@ def lookup(host: str, port: int) -> list[Address]:
 
 
 def dial(address: Address, seconds: float) -> socket.socket:
-    """Returns a socket that is connected to an address.
+    """Connects a socket to an address.
 
     Raises:
-        OSError: There is no connection after so many seconds.
+        OSError: There is no connection after `seconds`.
     """
     sock = socket.socket(address.family, address.kind, address.protocol)
     try:
@@ -95,7 +95,7 @@ def allowed_addresses(host: str, port: int, allowed: AddressFilter) -> list[Addr
     try:
         found = lookup(name, port)
     except UnicodeError as error:
-        raise TransportError(f"{name!r} is no name of a host: {error}") from error
+        raise TransportError(f"{name!r} is not a host name: {error}") from error
     except OSError as error:
         raise _no_connection(f"{name!r} is not known: {error}") from error
     if not allowed.public_only:
@@ -105,7 +105,7 @@ def allowed_addresses(host: str, port: int, allowed: AddressFilter) -> list[Addr
         addresses = ", ".join(sorted({address.host for address in found}))
         raise TransportError(
             f"not connected to {name!r}: it resolves to {addresses}, on this machine or in a private "
-            "network, where no other server may send us"
+            "network, to which other servers must not direct requests"
         )
     return kept
 
@@ -164,9 +164,10 @@ class Connection(urllib3.connection.HTTPConnection):
     """A connection to a server, or to the proxy through which it is reached; the first request opens it.
 
     Args:
-        allowed: The addresses that may be connected to. The user has chosen the proxy, so it may be anywhere.
+        allowed: The addresses that may be connected to. The proxy, which the user has chosen, may be
+            anywhere.
         unix: The path of a unix socket, instead of a host and a port.
-        opened: The connections that are open, to which this belongs while it is.
+        opened: The set of open connections, which contains this one while it is open.
 
     Attributes:
         server: The server; None for none in particular.
@@ -215,7 +216,7 @@ class Connection(urllib3.connection.HTTPConnection):
             fields: The header fields, Host among them.
             pieces: The pieces of the body.
             seconds: The longest single wait.
-            what: What errors call the request.
+            what: Name of the request in messages.
 
         Raises:
             TransportError: There was no response. The connection is closed.
@@ -225,7 +226,7 @@ class Connection(urllib3.connection.HTTPConnection):
         try:
             if self.sock is not None:
                 self.sock.settimeout(seconds)
-            # Not `request`, which looks for header fields that are always here.
+            # Not `request`, which looks for header fields that are always present here.
             self.putrequest(method, self.base + target, skip_host=True, skip_accept_encoding=True)
             for name, value in (*fields.items(), *self.proxy_fields.items()):
                 self.putheader(name, value)
@@ -262,7 +263,7 @@ class Connection(urllib3.connection.HTTPConnection):
         except OSError:  # the server has closed the connection already
             sock.close()
             raise
-        # Not kept: it refers to the pool, in a cycle with the connections that the pool keeps.
+        # Not kept, because it refers to the pool, in a cycle with the connections that the pool keeps.
         on_connected, self.on_connected = self.on_connected, None
         if on_connected is not None:
             on_connected()
@@ -271,7 +272,7 @@ class Connection(urllib3.connection.HTTPConnection):
     def _tunnel(self) -> None:
         """Opens a tunnel through a proxy.
 
-        In HTTP/1.1 and with a Host header, as http.client does only since Python 3.12.
+        It uses HTTP/1.1 and a Host header, as http.client does only since Python 3.12.
 
         Raises:
             TransportError: The proxy refuses.
@@ -292,10 +293,10 @@ class Connection(urllib3.connection.HTTPConnection):
             )
 
     def send(self, data: Any) -> None:
-        """Sends bytes, or pieces of bytes one after the other.
+        """Sends bytes, or several pieces of bytes.
 
-        If the server closes the connection meanwhile, that is no error here: a server that refuses a body may
-        have sent its response before.
+        It is not an error if the server closes the connection meanwhile, because a server that rejects a body
+        may have sent its response before.
 
         Raises:
             OSError: The connection failed, or timed out.
@@ -326,9 +327,9 @@ class SecureConnection(Connection, urllib3.connection.HTTPSConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the server has neither closed the connection nor sent anything that was not asked for.
+        """Whether the server has neither closed the connection nor sent anything unexpected.
 
-        Servers send session tickets after the handshake of TLS 1.3. They are no data, and are read here.
+        Servers send session tickets after the handshake of TLS 1.3; these are not data, and are read here.
         """
         if super().is_connected or self.sock is None:
             return self.sock is not None

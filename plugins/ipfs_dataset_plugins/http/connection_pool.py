@@ -1,4 +1,4 @@
-"""The connections of one client: new ones, and idle ones that the next requests use."""
+"""The connections of one client: creates new ones, and reuses idle ones."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.connection import Server
     from ipfs_dataset_plugins.http.environment import Environment
 
-# If more threads read at once, some of them open a connection for each request.
+# If more threads read concurrently, some of them open a connection for each request.
 MAX_IDLE_CONNECTIONS = 32
 
 
 class ConnectionPool:
-    """The connections of one client to all its servers; any number of threads may use them.
+    """The connections of one client to all its servers. Thread-safe.
 
     The pools of urllib3 limit the connections to one server. A subdomain gateway has a host for each CID, so
-    only a limit for all of them together is one.
+    a limit is only effective for all of them together.
 
     Args:
-        unix: The path of a unix socket that all requests are sent to; None for the servers that they name.
-        most: How many idle connections are kept at the most, if more than `MAX_IDLE_CONNECTIONS`.
-        spare_seconds: For how long to try to open a second connection beside that of the first request;
-            None opens none.
+        unix: The path of a unix socket to which all requests are sent; None to connect to the servers.
+        most: Maximum number of idle connections, if more than `MAX_IDLE_CONNECTIONS`.
+        spare_seconds: Time limit for opening a second connection beside that of the first request; None opens
+            none.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ConnectionPool:
     ) -> None:
         self._unix = unix
         self._most = max(most, MAX_IDLE_CONNECTIONS)
-        # None once that has begun, too.
+        # None also once that has begun.
         self._spare_seconds = spare_seconds
         # The server, and the thread that opens that connection, until a request has waited for it.
         self._spare: tuple[Server, threading.Thread] | None = None
@@ -51,8 +51,9 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._closed = False
         self._lock = threading.Lock()
-        # All that are open, those in use too. They are closed when this is collected as garbage: were they
-        # part of that garbage, their sockets could be finalized first, still open.
+        # All open connections, including those in use. They are closed when this set is collected as garbage:
+        # if the connections were part of that garbage, their sockets could be finalized first, while still
+        # open.
         self._opened: set[Connection] = set()
         weakref.finalize(self, _close_all, self._opened)
 
@@ -75,13 +76,13 @@ class ConnectionPool:
         """Sends a request and returns the response, whose body has not been read.
 
         Args:
-            server: Where to.
+            server: The server.
             method: GET, HEAD or POST.
             target: Path and query.
             fields: The header fields.
             pieces: The pieces of the body.
             seconds: The longest single wait.
-            what: What errors call the request.
+            what: Name of the request in messages.
             secrets: As in `Body`.
 
         Raises:
@@ -108,7 +109,7 @@ class ConnectionPool:
         if self._unix is not None:
             connection = Connection("localhost", unix=self._unix, opened=self._opened)
         elif origin.scheme == "http" and is_loopback(origin.host):
-            # No proxy is used. To import requests takes longer than to read from a node on this machine.
+            # No proxy is used. Importing requests takes longer than reading from a node on this machine.
             connection = Connection(origin.host, origin.port, allowed=allowed, opened=self._opened)
         else:
             with self._lock:
@@ -136,7 +137,7 @@ class ConnectionPool:
         surplus.close()
 
     def close(self) -> None:
-        """Closes all idle connections, and those that are kept later."""
+        """Closes all idle connections, and those that are returned later."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -144,7 +145,7 @@ class ConnectionPool:
             connection.close()
 
     def _take(self, server: Server) -> Connection | None:
-        """Returns the idle connection to a server that was used last; None if there is none.
+        """Returns the most recently used idle connection to a server; None if there is none.
 
         Connections that the server has closed, or on which it has sent something, are closed.
         """
@@ -155,7 +156,7 @@ class ConnectionPool:
         spare = self._spare
         if spare is not None and spare[0] == server:
             self._spare = None
-            # It was begun earlier than any other could be.
+            # It was started earlier than any other could be.
             spare[1].join(min(time_left(), threading.TIMEOUT_MAX))
             return self._take(server)
         return None
@@ -168,7 +169,7 @@ class ConnectionPool:
         return None
 
     def _start_spare(self, server: Server) -> None:
-        """Starts opening the connection of the second request, while the first waits for its answer.
+        """Starts opening the connection of the second request, while the first waits for its response.
 
         Not before the first is connected: a server may serve one connection after the other.
         """

@@ -115,7 +115,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Makes requests create connections with filtered addresses and one TLS context.
+    """Makes requests create connections with filtered addresses and a single TLS context.
 
     Args:
         opened: As for `Connection`.
@@ -150,7 +150,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
     ) -> Any:
-        """Returns the key of a pool, with our TLS context: urllib3 would not load certifi's authorities."""
+        """Returns the key of a pool, with a TLS context that contains certifi's authorities."""
         host, options = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] != "https":
             return host, {}
@@ -188,7 +188,7 @@ def _tls_context(authorities: Any, certificate: Any) -> ssl.SSLContext:
             )
         except OSError as error:
             raise AddressError(
-                f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names {authorities!r}, from which no certificates can "
+                f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE is {authorities!r}, from which no certificates can "
                 f"be read: {error}"
             ) from error
     else:

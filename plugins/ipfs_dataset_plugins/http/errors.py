@@ -15,22 +15,21 @@ from ipfs_dataset_core import RateLimitedError, TransportError, TransportTimeout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The server refuses us, or this content, permanently: unauthorized, payment required, forbidden, legal
-# reasons.
+# The server permanently denies access: unauthorized, payment required, forbidden, legal reasons.
 _FINAL_STATUS = frozenset({401, 402, 403, 451})
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _ADVICE = {
-    401: "it wants credentials: give auth='bearer:TOKEN' or auth='basic:USER:PASSWORD'",
-    402: "it wants to be paid: name another source, gateways=[URL, …]",
-    403: "it refuses us: check auth= and headers=, or name another source, gateways=[URL, …]",
-    404: "it does not have it: check the address, or name another source, gateways=[URL, …]",
-    408: "it waited too long: try again later, or name more sources, gateways=[URL, …]",
-    410: "it does not serve this any more: name another source, gateways=[URL, …]",
-    429: "it wants fewer requests: set max_rate= or max_requests=, or name more sources, gateways=[URL, …]",
-    451: "it may not serve this for legal reasons: name another source, gateways=[URL, …]",
-    503: "it is overloaded or being restarted: try again later, or name more sources, gateways=[URL, …]",
-    504: "it did not find it in time: try again later, or name more sources, gateways=[URL, …]",
+    401: "it requires credentials: set auth='bearer:TOKEN' or auth='basic:USER:PASSWORD'",
+    402: "it requires payment: add another source, gateways=[URL, …]",
+    403: "it denies access: check auth= and headers=, or add another source, gateways=[URL, …]",
+    404: "it does not have it: check the address, or add another source, gateways=[URL, …]",
+    408: "it timed out waiting for the request: try again later, or add more sources, gateways=[URL, …]",
+    410: "it no longer serves this: add another source, gateways=[URL, …]",
+    429: "it limits requests: set max_rate= or max_requests=, or add more sources, gateways=[URL, …]",
+    451: "it may not serve this for legal reasons: add another source, gateways=[URL, …]",
+    503: "it is overloaded or being restarted: try again later, or add more sources, gateways=[URL, …]",
+    504: "it did not find it in time: try again later, or add more sources, gateways=[URL, …]",
 }
 _MAX_CAUSES = 8
 
@@ -43,18 +42,20 @@ def error_for_status(
     Args:
         status: Of the response.
         headers: Its header fields.
-        request: What the message calls the request.
+        request: Name of the request in the message.
         detail: The error text of the server, as `Body.shown` returns it.
     """
     message = f"{request}: HTTP {status} {detail}".rstrip() + advice(status)
     if status in _FINAL_STATUS:
         return TransportError(message, final=True)
     if "challenge" in headers.get("cf-mitigated", ""):
-        return TransportError(f"{message} (this service is for browsers: name another)", final=True)
+        return TransportError(
+            f"{message} (this service is for browsers only: use another)", final=True
+        )
     if status == http.HTTPStatus.TOO_MANY_REQUESTS:
         sunset = _timestamp(headers.get("sunset"))
         if sunset is not None and sunset < time.time():
-            return TransportError(f"{message} (this service has ended: name another)", final=True)
+            return TransportError(f"{message} (this service has ended: use another)", final=True)
         return RateLimitedError(message, retry_after=retry_after(headers.get("retry-after")))
     return TransportError(message, retryable=status in _RETRYABLE_STATUS)
 
@@ -63,7 +64,7 @@ def advice(status: int) -> str:
     """Returns what the user can do about a status, in parentheses; "" if nothing is known."""
     known = _ADVICE.get(status)
     if known is None and status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        known = "the server fails: try again later, or name more sources, gateways=[URL, …]"
+        known = "the server fails: try again later, or add more sources, gateways=[URL, …]"
     return f" ({known})" if known else ""
 
 
@@ -90,7 +91,7 @@ def translated(error: Exception, request: str) -> TransportError:
 
     Args:
         error: The exception.
-        request: What the message calls the request.
+        request: Name of the request in the message.
     """
     error = root_cause(error)
     if isinstance(error, TransportError):

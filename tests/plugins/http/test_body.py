@@ -91,7 +91,7 @@ def test_a_trailer_that_quotes_the_request_is_shown_without_secrets():
     options = Options(timeout=20, auth="bearer:t0ken", headers={"X-Key": "k3y-of-mine"})
     with RawServer(serve) as server:
         client = HTTPClient(parse_endpoint(server.url), options)
-        with pytest.raises(TransportError, match="failed on the way: you sent") as caught:
+        with pytest.raises(TransportError, match="failed during the transfer: you sent") as caught:
             client.send("GET", "/x", "the thing").read(10)
         client.close()
     assert not [secret for secret in ("t0ken", "k3y-of-mine") if secret in str(caught.value)]
@@ -119,7 +119,7 @@ def test_a_line_that_is_too_long_is_an_error_and_not_read_to_its_end():
     with FaultServer(lambda _: endless()) as server, closing(client(server)) as made:
         body = made.send("GET", "/x", "the thing")
         with pytest.raises(
-            TransportError, match="the thing: a line of the answer has more than 50"
+            TransportError, match="the thing: a line of the response has more than 50"
         ):
             body.read_line(50)
         assert made.idle == 0

@@ -205,7 +205,7 @@ def test_no_secret_reaches_any_log(caplog, plan):
     ],
 )
 def test_unusable_credentials_are_refused_and_not_shown(auth):
-    with pytest.raises(AddressError, match="auth is 'bearer:TOKEN'") as caught:
+    with pytest.raises(AddressError, match="auth must be 'bearer:TOKEN'") as caught:
         authorization(auth)
     assert "s3cret" not in str(caught.value)
 
