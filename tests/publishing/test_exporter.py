@@ -426,7 +426,7 @@ def test_a_path_is_an_address_of_a_store_or_car_file(tmp_path):
         exporter = IPFSDatasetExporter(path)
         cid = exporter.export_to_ipfs([1, 2])
         assert list(IPFSDatasetExporter(path).import_from_ipfs(cid)) == [1, 2]
-    with pytest.raises(AddressError, match="several"):
+    with pytest.raises(AddressError, match="not a single address"):
         IPFSDatasetExporter([tmp_path])  # type: ignore[arg-type]
 
 
