@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     with gateway:
+        gateway.connections.fetcher()  # a damaged .car file is an error here, not in each response
         if given:
             gateway.check_roots()
         if arguments.json:

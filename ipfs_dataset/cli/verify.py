@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ipfs_dataset.cli.common import (
     add_json,
     add_source,
+    as_options,
     bar,
     complain,
     print_json,
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     for failure in found.failures:
         complain(failure)
     if arguments.json:
-        print_json({**attrs.asdict(found), "verified": not found.failures})
+        failures = [as_options(failure) for failure in found.failures]
+        print_json({**attrs.asdict(found), "failures": failures, "verified": not failures})
     else:
         before = f", {human_size(found.resumed_bytes)} before" if found.resumed_bytes else ""
         bad = (
@@ -57,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
             if found.failures
             else ": everything matches its CID"
         )
+        files = "file" if found.files == 1 else "files"
         print_line(
-            f"{found.cid}: {found.files:,} files, {human_size(found.bytes)} verified{before}{bad}"
+            f"{found.cid}: {found.files:,} {files}, {human_size(found.bytes)} verified{before}{bad}"
         )
     return 1 if found.failures else 0

@@ -307,3 +307,12 @@ def test_other_programs_read_blocks_from_what_is_served_and_verify_them(tmp_path
             assert answer.status_code == 406
         gateway.shutdown()
         serving.join(60)
+
+
+def test_a_damaged_car_file_is_not_served(tmp_path):
+    car = tmp_path / "cut.car"
+    IPFSDatasetExporter(car).export_to_ipfs([1, 2, 3])
+    car.write_bytes(car.read_bytes()[:-9])
+    done = run("serve", car, "--port", "0")
+    assert (done.status, done.out) == (1, "")
+    assert "is cut off" in done.err

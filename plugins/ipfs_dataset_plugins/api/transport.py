@@ -487,11 +487,11 @@ class ApiTransport(Transport):
             )
         if any(words in message for words in _MISSING):
             return ObjectNotFoundError(f"{what}: {message}")
-        error = error_for_status(response.status, response.headers, what, message)
         if said is not None and response.status == 500:  # noqa: PLR2004 - how a node reports a failed command
             # The command would fail again; a 500 without a message comes from a proxy in front of the node.
-            error.retryable = any(words in message for words in _TOO_LATE)
-        return error
+            is_retryable = any(words in message for words in _TOO_LATE)
+            return TransportError(f"{what}: HTTP 500 {message}", retryable=is_retryable)
+        return error_for_status(response.status, response.headers, what, message)
 
 
 def _without_api_path(url: str) -> str:

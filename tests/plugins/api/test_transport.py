@@ -152,6 +152,14 @@ def test_passing_failures_may_be_retried(call, plan):
     assert caught.value.retryable
 
 
+def test_a_command_that_fails_is_explained_by_the_node_alone(call):
+    """The advice to try again later is for other servers that answer with this status."""
+    with pytest.raises(TransportError) as caught:
+        call(refusal("pin name is 300 bytes (max 255 bytes)"), "get_block", NAME)
+    assert str(caught.value).endswith("HTTP 500 pin name is 300 bytes (max 255 bytes)")
+    assert not caught.value.retryable
+
+
 def test_a_silent_node_is_a_timeout(call):
     with pytest.raises(TransportTimeoutError):
         call(Plan(delay=30), "get_block", NAME, timeout=0.2)
