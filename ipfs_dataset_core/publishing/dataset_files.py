@@ -92,18 +92,58 @@ def _give_files(sample: Mapping[Any, Any], dataset: Any, index: int) -> None:
 
 def _encoded_columns(dataset: Any) -> Any:
     """Returns the image columns of a Hugging Face dataset without decoding; None for other datasets."""
-    features = getattr(dataset, "features", None)
-    if not isinstance(features, Mapping) or not hasattr(dataset, "cast_column"):
+    if (columns := _image_columns(dataset)) is None:
         return None
     if dataset not in _ENCODED:
-        kinds = {
-            n: type(f) for n, f in features.items() if type(f).__name__ == "Image" and f.decode
-        }
+        kinds = {name: type(feature) for name, feature in columns.items()}
         found: Any = dataset.with_format(None).select_columns(list(kinds)) if kinds else None
         for name, kind in kinds.items():
             found = found.cast_column(name, kind(decode=False))
         _ENCODED[dataset] = found
     return _ENCODED[dataset]
+
+
+def _image_columns(dataset: Any) -> dict[str, Any] | None:
+    """Returns the image features of a Hugging Face dataset by column; None for other datasets."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping) or not hasattr(dataset, "cast_column"):
+        return None
+    return {n: f for n, f in features.items() if type(f).__name__ == "Image" and f.decode}
+
+
+def with_stored_images(dataset: Any) -> Iterable[Any]:
+    """Returns the samples of an iterable dataset; images of a Hugging Face dataset carry their files.
+
+    The image columns are read without decoding, and then decoded by their own features. If it is not certain
+    that this yields the same samples, the dataset is returned unchanged.
+    """
+    try:
+        columns = _image_columns(dataset)
+        # The cast dataset has neither the format nor the state that was loaded.
+        if not columns or dataset._formatting or dataset._starting_state_dict:  # noqa: SLF001 - not public
+            return dataset  # type: ignore[no-any-return]
+        stored = dataset
+        for name, feature in columns.items():
+            stored = stored.cast_column(name, type(feature)(mode=feature.mode, decode=False))
+        stored.set_epoch(dataset.epoch)
+    except Exception:  # noqa: BLE001 - only a hint, and a dataset may raise anything
+        return dataset  # type: ignore[no-any-return]
+    return (_decoded(row, columns, dataset) for row in stored)
+
+
+def _decoded(row: Mapping[str, Any], columns: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
+    """Returns a row with decoded images, which carry their files."""
+    decoded = dict(row)
+    tokens = getattr(dataset, "_token_per_repo_id", None)
+    for name, feature in columns.items():
+        stored = decoded.get(name)
+        if stored is None:
+            continue
+        image = decoded[name] = feature.decode_example(stored, token_per_repo_id=tokens)
+        data = stored.get("bytes") if isinstance(stored, Mapping) else None
+        if isinstance(data, bytes) and not getattr(image, "filename", ""):
+            image.fp = io.BytesIO(data)
+    return decoded
 
 
 def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ipfs_dataset_core.errors import ExportError
-from ipfs_dataset_core.publishing.dataset_files import warn_of_transform, with_file
+from ipfs_dataset_core.publishing.dataset_files import (
+    warn_of_transform,
+    with_file,
+    with_stored_images,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,7 +107,7 @@ def _by_number(dataset: Any, total: int) -> Iterator[Any]:
 def _in_order(dataset: Iterable[Any], total: int | None) -> Iterator[Any]:
     count = 0
     try:
-        for sample in dataset:
+        for sample in with_stored_images(dataset):
             count += 1
             yield sample
     except Exception as error:

@@ -267,8 +267,10 @@ class PrefetchQueue:
                 self._waiting.clear()
                 self._underway = self._files = 0
             for path, entry in found:
-                self._known[path] = entry
-                self._waiting.append(entry)
+                # Of two that are the same, only one would be taken: the other would count for ever.
+                if path not in self._known:
+                    self._known[path] = entry
+                    self._waiting.append(entry)
 
     def take(self, path: str) -> DirectoryEntry | None:
         """Returns the entry of a path that is being opened; None if it was not added."""

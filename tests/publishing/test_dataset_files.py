@@ -236,3 +236,67 @@ def test_the_files_that_datasets_of_hugging_face_hold_are_published_byte_for_byt
     assert exported(dataset, tmp_path, keep_files=False) != files
     # An image that is not the one of the file is published as it is.
     assert not {*exported(HubDataset(files, turn=90), tmp_path)} & {*files}
+
+
+class _StreamColumn(_ImageColumn):
+    """The feature of images: decodes what a row holds."""
+
+    def __init__(self, *, mode=None, decode=True):
+        super().__init__(decode=decode)
+        self.mode = mode
+
+    def decode_example(self, stored, token_per_repo_id=None):
+        image = Image.open(io.BytesIO(stored["bytes"]))
+        image.load()
+        return image if self.mode is None else image.convert(self.mode)
+
+
+_StreamColumn.__name__ = "Image"
+
+
+class HubStream:
+    """As an iterable dataset of Hugging Face: its order depends on the epoch."""
+
+    def __init__(self, files, feature=None, formatting=None):
+        self.files = files
+        self.features = {"picture": feature or _StreamColumn(), "label": _Column(decode=False)}
+        self.epoch = 0
+        self._formatting = formatting
+        self._starting_state_dict = None
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def cast_column(self, name, feature):
+        assert name == "picture"
+        return HubStream(self.files, feature)
+
+    def __iter__(self):
+        feature = self.features["picture"]
+        for number in range(len(self.files)):
+            index = (number + self.epoch) % len(self.files)
+            stored = {"bytes": self.files[index], "path": None}
+            if self._formatting:
+                yield {"picture": f"as {self._formatting}", "label": index}
+            else:
+                image = feature.decode_example(stored) if feature.decode else stored
+                yield {"picture": image, "label": index}
+
+    def __len__(self):
+        return len(self.files)
+
+
+def test_the_files_that_a_stream_of_hugging_face_holds_are_published_byte_for_byte(
+    folder, tmp_path
+):
+    files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
+    stream = HubStream(files)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert exported(stream, tmp_path) == files
+        stream.set_epoch(2)
+        assert exported(stream, tmp_path) == files[2:] + files[:2]
+    # What is formatted is published as it is yielded.
+    assert exported(HubStream(files, formatting="text"), tmp_path) == []
+    # The importer converts the image of the file to the mode of the feature.
+    assert exported(HubStream(files, _StreamColumn(mode="L")), tmp_path) == files

@@ -266,3 +266,14 @@ def test_the_files_of_a_reader_that_reads_elsewhere_now_are_forgotten():
     assert queue.take("a1") is None
     assert [found.tsize for found in queue.next_batch(most)] == [5]
     assert queue.take("b") == entry(1, 5)
+
+
+def test_a_path_that_is_added_twice_counts_once():
+    queue = PrefetchQueue(1000)
+    for _ in range(20):
+        queue.add([("a", entry(1, 400)), ("a", entry(1, 400))])
+        queue.add([("a", entry(1, 400))])
+        assert queue.next_batch(9) == [entry(1, 400)]
+        assert queue.take("a") == entry(1, 400)
+    queue.add([("b", entry(2, 400))])
+    assert queue.next_batch(9) == [entry(2, 400)]
