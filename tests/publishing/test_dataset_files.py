@@ -238,7 +238,7 @@ def test_the_files_that_datasets_of_hugging_face_hold_are_published_byte_for_byt
     assert not {*exported(HubDataset(files, turn=90), tmp_path)} & {*files}
 
 
-class _StreamColumn(_ImageColumn):
+class _StreamColumn(_Column):
     """The feature of images: decodes what a row holds."""
 
     def __init__(self, *, mode=None, decode=True):
@@ -272,7 +272,7 @@ class HubStream:
         return HubStream(self.files, feature)
 
     def __iter__(self):
-        feature = self.features["picture"]
+        feature: Any = self.features["picture"]
         for number in range(len(self.files)):
             index = (number + self.epoch) % len(self.files)
             stored = {"bytes": self.files[index], "path": None}
