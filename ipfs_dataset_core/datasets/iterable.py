@@ -315,6 +315,11 @@ class IPFSIterableDataset(ResumableStream):
         else:
             self._only_wrapped().load_state_dict(state)
 
+    def sharing(self) -> str:
+        if not hasattr(self, "_objects"):
+            return ", ".join(stream.sharing() for stream in self._wrapped())
+        return "parts" if self._batch is None else f"batches of {self._batch}"
+
     def order_dict(self) -> dict[str, Any]:
         order = super().order_dict() if hasattr(self, "_objects") else {}
         if below := self._wrapped_by_name():

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # In states from which only one reader can resume: that reader, and the number of samples it has read.
 _READER, _READ, _DONE = "reader", "read", "done"
+# And how samples are shared out to readers.
+SHARING = "sharing"
 _NUMBERS_OF_READER = 5
 # In states of compositions: the orders of the wrapped datasets, and the fields of each.
 BELOW = "below"
@@ -329,7 +331,12 @@ class ResumableStream(IterableDataset[Any]):
             StateError: The state is of other data or another version.
         """
         mine = self._order_state(0, 0)
-        found = mine.read(state, {_READER, _READ, _DONE, *self._fields_of_state})
+        found = mine.read(state, {_READER, _READ, _DONE, SHARING, *self._fields_of_state})
+        if SHARING in state and state[SHARING] != self.sharing():
+            raise StateError(
+                f"this state is of readers that share samples out as {state[SHARING]!r:.200}, and here it is "
+                f"{self.sharing()!r}: give the streams below the same batch_size, or begin the epoch anew"
+            )
         resume = _read_by_one(state)
         ranks, workers, batch = (
             _numbers(state, READERS, _NUMBERS_OF_READERS) if READERS in state else (0, 0, 0)
@@ -474,7 +481,13 @@ class ResumableStream(IterableDataset[Any]):
         state[_READER], state[_READ] = _numbers_of(reading), record.taken
         if record.done:
             state[_DONE] = True
+        if sharing := self.sharing():
+            state[SHARING] = sharing
         return state
+
+    def sharing(self) -> str:
+        """Returns how samples are shared out to readers each of which reads a part, "" if there are none."""
+        return ""
 
     def _state_at_end(self, epoch: int, place: int | None = None) -> dict[str, Any]:
         """Returns the state of the end of an epoch: the start of the next one without `set_epoch`."""

@@ -15,6 +15,7 @@ from ipfs_dataset_core.datasets.map_style_check import check_map_style
 from ipfs_dataset_core.datasets.resumable import (
     BELOW,
     READERS,
+    SHARING,
     Reading,
     ResumableStream,
     StreamIterator,
@@ -180,6 +181,11 @@ class ShuffleDataset(ResumableStream):
         """Returns what the samples below are made of, "" where that is unknown."""
         source = self._source()
         return content_of(self._dataset) if source is None else source.content_id()
+
+    def sharing(self) -> str:
+        if self._source() is not None:
+            return ""
+        return ", ".join(stream.sharing() for stream in self._streams_below().values())
 
     def close(self) -> None:
         """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
@@ -357,7 +363,10 @@ class ShuffleDataset(ResumableStream):
             progress = self._progress
             of_start = (progress.epoch, progress.start) == (epoch, place) and any(progress.readers)
             mine = (self._world(), max(1, progress.workers), self._batch or 1)
-            state[READERS] = list(progress.readers if of_start else mine)
+            ranks, workers, batch = progress.readers if of_start else mine
+            state[READERS] = [ranks, workers, batch]
+            if ranks * workers > 1 and (sharing := self.sharing()):
+                state[SHARING] = sharing
         return state
 
     def _read_before(self, start: int, reader: ReaderRank) -> int:

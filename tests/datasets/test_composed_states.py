@@ -19,6 +19,7 @@ from ipfs_dataset import (
 )
 from ipfs_dataset_core import StateError
 from tests.support.builders import tar_bytes, zip_bytes
+from tests.support.jobs import as_reader
 from tests.support.stores import Store, members
 
 BATCH, READ = 3, 4
@@ -195,6 +196,25 @@ def test_an_edited_order_below_is_refused(made, below):
 
 def some_numbers() -> Any:
     return [1, 2]
+
+
+@pytest.mark.parametrize("sizes", [(2, 5), (None, 5), (2, None)])
+def test_a_state_of_readers_with_other_shares_is_refused(made, sizes):
+    one, other = (ShuffleDataset(made.stream(batch_size=size), 5, batch_size=3) for size in sizes)
+    with as_reader(0, 1, 1, 2):
+        samples = iter(one)
+        next(samples)
+        state = json.loads(json.dumps(samples.state_dict()))
+        iter(one).load_state_dict(state)
+        with pytest.raises(StateError, match="share samples out"):
+            iter(other).load_state_dict(state)
+
+
+def test_one_reader_goes_on_with_batches_of_another_size(made):
+    head, state = state_after(buffered(made.stream(batch_size=2)))
+    resumed = buffered(made.stream(batch_size=5))
+    resumed.load_state_dict(state)
+    assert head + list(resumed) == list(buffered(made.stream()))
 
 
 OF_DATA = {
