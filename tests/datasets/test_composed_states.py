@@ -79,6 +79,11 @@ def made(tmp_path_factory):
     return Made(tmp_path_factory.mktemp("store"))
 
 
+def iter_of(dataset) -> Any:
+    """Returns an iterator, which has a state."""
+    return iter(dataset)
+
+
 def buffered(dataset):
     return ShuffleDataset(dataset, 5, batch_size=BATCH)
 
@@ -202,12 +207,12 @@ def some_numbers() -> Any:
 def test_a_state_of_readers_with_other_shares_is_refused(made, sizes):
     one, other = (ShuffleDataset(made.stream(batch_size=size), 5, batch_size=3) for size in sizes)
     with as_reader(0, 1, 1, 2):
-        samples = iter(one)
+        samples, again, elsewhere = (iter_of(dataset) for dataset in (one, one, other))
         next(samples)
         state = json.loads(json.dumps(samples.state_dict()))
-        iter(one).load_state_dict(state)
+        again.load_state_dict(state)
         with pytest.raises(StateError, match="share samples out"):
-            iter(other).load_state_dict(state)
+            elsewhere.load_state_dict(state)
 
 
 def test_one_reader_goes_on_with_batches_of_another_size(made):
