@@ -481,7 +481,7 @@ def _read_share(
     passed = sum(1 for _ in islice(samples, before))
     if passed < before:
         raise StateError(
-            f"by this state reader {reader.index} of {reader.count} read {before} samples, and it has "
+            f"by this state reader {reader.index} of {reader.count} read {before} samples, but it has "
             f"{passed}: the others had read more by then, and nothing tells which. Take states before "
             "the first of the readers has come to its end"
         )
