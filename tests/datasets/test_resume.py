@@ -283,7 +283,7 @@ def test_a_buffer_of_samples_goes_on_with_as_many_readers_and_no_others(store, o
         pytest.raises(StateError, match="reader 0 of 2 read 32 samples, but it has 20"),
     ):
         next(iter(other))
-    with pytest.raises(StateError, match=r"readers=\[1, 2\], no 3 numbers"):
+    with pytest.raises(StateError, match=r"readers=\[1, 2\], which is not a list of 3 numbers"):
         other.load_state_dict({**begun.state_dict(batches=1), "readers": [1, 2]})
 
 
