@@ -6,6 +6,7 @@ import io
 import stat
 import tarfile
 import zipfile
+from contextlib import suppress
 
 from ipfs_dataset_core import FormatError, LimitError
 
@@ -32,20 +33,26 @@ def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
 def by_zipfile(data: bytes) -> list[tuple[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return [
-            (_name(info), archive.read(info))
+            (name, archive.read(info))
             for info in archive.infolist()
-            if not (info.is_dir() or junk(info.filename) or stat.S_ISLNK(info.external_attr >> 16))
+            if not (
+                (name := _name(info)).endswith("/")
+                or junk(name)
+                or stat.S_ISLNK(info.external_attr >> 16)
+            )
         ]
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Returns the name: `zipfile` takes UTF-8 that is not marked as such for code page 437."""
-    if info.flag_bits & 0x800:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode()
-    except UnicodeError:
-        return info.filename
+    """Returns the name: `zipfile` takes UTF-8 that is not marked as such for code page 437.
+
+    Only on Windows does it replace the backslashes that archives written there may have between folders.
+    """
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name if info.create_system or "/" in name else name.replace("\\", "/")
 
 
 def outcome(read, *arguments):

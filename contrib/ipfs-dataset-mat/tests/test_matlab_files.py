@@ -32,6 +32,7 @@ REFUSED = {
     "some_functions.mat": "a function handle",
     "sqr.mat": "a function handle",
     "testfunc_7.4_GLNX86.mat": "a function handle",
+    "testmatlabstring_7_WIN64.mat": "an object of a class, such as string",
 }
 # What SciPy refuses (two), or gives in another form: a struct without fields is [None], and bytes that are
 # no UTF-8 are question marks.

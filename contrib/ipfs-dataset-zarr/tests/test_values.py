@@ -97,6 +97,8 @@ def test_shards_with_their_index_at_either_end(array, index_location, crc):
     check(array, VALUES, chunks=(4, 4, 4), serializer=codec, compressors=None)
 
 
+# NumPy 2.5 warns of what zarr does when it writes times.
+@pytest.mark.filterwarnings("ignore:The 'generic' unit:DeprecationWarning")
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("dtype", [">f4", "<u2", "?", "c16", "M8[ns]", "m8[s]", "S5", "U3"])
 def test_types_and_byte_orders(array, dtype, zarr_format):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,10 @@ _LARGEST_CODE = 255
 _LARGEST_TYPE = 5000
 # A column costs eight bytes even without values, and a small file can claim any number of them.
 _MOST_COLUMNS = 1 << 27
+# SciPy 1.18 warns where it is not told in which form it returns sparse matrices, and 1.11 cannot be told.
+_SPARSE_ARRAYS: dict[str, Any] = (
+    {"spmatrix": False} if "spmatrix" in inspect.signature(loadmat).parameters else {}
+)
 
 
 class _Variable(NamedTuple):
@@ -66,7 +71,7 @@ class Mat4(Container):
         with reading(f"The variable {name!r} of {self._name!r}"):
             data = self._source(variable.start, variable.stop - variable.start)
             _check_numbers(data, variable)
-            value = loadmat(io.BytesIO(data), chars_as_strings=False)[name]
+            value = loadmat(io.BytesIO(data), chars_as_strings=False, **_SPARSE_ARRAYS)[name]
             if variable.is_sparse:
                 return _compressed(value)
             # Other types than double only save space in the file.
