@@ -1,8 +1,7 @@
 """Splits: parts of a dataset that other processes and machines read, independently and in order.
 
 A data processing engine, such as Ray, Spark or Dask, makes one task of each split. Splits are cut where
-reading is
-cheap: between files and archives, and within large ones at blocks, members or row groups.
+reading is cheap: between files and archives, and within large ones at blocks, members or row groups.
 """
 
 from __future__ import annotations
@@ -312,8 +311,8 @@ class PublishedPart(RangePart):
 class DatasetOfBatches(Protocol):
     """The interface of a map-style dataset that a split reads."""
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns several samples, fetched together."""
+    def read_each_or_skip(self, indices: Sequence[int]) -> list[list[Any]]:
+        """Returns samples, fetched together, each in a list of its own, which is empty if it is skipped."""
 
     @property
     def skipped_here(self) -> int:
@@ -346,9 +345,9 @@ class NumberedPart(RangePart):
             numbers = range(first, min(first + _READ_TOGETHER, self.stop))
             # The dataset skips samples by a policy of its own, which counts those of all splits.
             before = self.dataset.skipped_here
-            batch = self.dataset.__getitems__(numbers)
+            batch = self.dataset.read_each_or_skip(numbers)
             policy.count_skipped(self.dataset.skipped_here - before)
-            yield from batch
+            yield from chain.from_iterable(batch)
 
     def close(self) -> None:
         self.dataset.close()

@@ -135,9 +135,8 @@ class Reader:
     A subclass overrides one of these:
 
     - `decode` alone: each file is one sample, whose value is made from its bytes.
-    - `index` and `decode`: a file has many samples, each made from the bytes of its span; or each is a file
-    of a
-      directory.
+    - `index` and `decode`: a file has many samples, each made from the bytes of its span; or an object is a
+      directory, and each of its files is a sample.
     - `index` and `read`: the same, if a sample needs more than these bytes.
     - `samples` alone: a file can only be iterated.
 

@@ -15,14 +15,14 @@ from tests.support import builders
 from tests.support.commands import start
 from tests.support.gateway_server import GatewayServer
 from tests.support.http_server import FaultServer, Plan
+from tests.support.stores import Store
 
 if sys.platform == "win32":
     pytest.skip("signals as POSIX has them", allow_module_level=True)
 
 _WAIT = 60
-ROOT, BLOCKS = builders.one_file(
-    builders.zip_bytes({f"m{number}": os.urandom(300_000) for number in range(4)})
-)
+ARCHIVE = builders.zip_bytes({f"m{number}": os.urandom(300_000) for number in range(4)})
+ROOT, BLOCKS = builders.one_file(ARCHIVE)
 READ = (ROOT, "--gateway", "{url}")
 
 
@@ -59,8 +59,9 @@ CASES = {
     "pin add": Case(("pin", "add", ROOT, "--at", "{url}")),
     "pin rm": Case(("pin", "rm", ROOT, "--at", "{url}")),
     "serve": Case(
-        ("serve", "{url}", "--port", "0", "--cid", ROOT), "none", err=b"serves until Ctrl-C\n"
+        ("serve", "{store}", "--port", "0", "--cid", ROOT), "none", err=b"serves until Ctrl-C\n"
     ),
+    "serve-silent": Case(("serve", "{url}", "--port", "0", "--cid", ROOT)),
     "info, SIGTERM": Case(("info", *READ), number=signal.SIGTERM),
     "ls, SIGHUP": Case(("ls", *READ), number=signal.SIGHUP),
     "publish-car, SIGTERM": Case(
@@ -96,11 +97,16 @@ def test_every_command_ends_soon_quietly_and_leaves_nothing_half_made(tmp_path):
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
         file.truncate(1 << 42)
+    store = Store(tmp_path / "stored")
+    assert store.file(ARCHIVE) == str(ROOT)
     running = {}
     with contextlib.ExitStack() as stack:
         for name, case in CASES.items():
             server = stack.enter_context(_server(case.server))
-            words = [str(one).format(url=server.url, sparse=sparse) for one in case.arguments]
+            words = [
+                str(one).format(url=server.url, sparse=sparse, store=store.address)
+                for one in case.arguments
+            ]
             started = start(tmp_path / name.replace(" ", "-"), words)
             stack.callback(started.process.kill)
             running[name] = (case, server, started)

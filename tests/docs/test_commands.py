@@ -24,7 +24,7 @@ def shown():
 
 @pytest.mark.parametrize("line", sorted({*shown()}))
 def test_shown_commands_are_understood(line):
-    words = shlex.split(line.partition("|")[0], comments=True)[1:]
+    words = shlex.split(re.split(r" [|>] ", line)[0], comments=True)[1:]
     if words not in (["--version"], ["--help"]):
         build_parser().parse_args(words)
 
