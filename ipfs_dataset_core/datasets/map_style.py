@@ -162,8 +162,10 @@ class SampleAccess:
             start, stop, step = index.indices(len(self))
             self._check_several(f"range({start}, {stop}{f', {step}' if step != 1 else ''})")
             numbers = range(start, stop, step)
-            whole = type(self).__getitems__ is SampleAccess.__getitems__
-            return self._batch(numbers) if whole else self.__getitems__(numbers)
+            if type(self).__getitems__ is not SampleAccess.__getitems__:
+                return self.__getitems__(numbers)
+            with short_traceback:
+                return self._batch(numbers)
         if isinstance(index, list):
             self._check_several(f"{index!r:.60}")
             for number in index:
@@ -201,7 +203,8 @@ class SampleAccess:
             IPFSDatasetError: An object could not be found, fetched, verified or read.
         """
         explain_collate()
-        return self._batch(indices, filled=True)
+        with short_traceback:
+            return self._batch(indices, filled=True)
 
     def _batch(self, indices: Sequence[int], *, filled: bool = False) -> list[Any]:
         """Returns samples, fetched together.
@@ -210,11 +213,10 @@ class SampleAccess:
             indices: As for `__getitems__`.
             filled: Whether another sample stands in where all are skipped.
         """
-        with short_traceback:
-            found = self._read_batch(indices, replaces=job_of_process().world > 1)
-            batch = [sample for sample in found if sample is not Skipped.SAMPLE]
-            if filled and found and not batch:
-                batch = [self.read_instead(indices[-1])]
+        found = self._read_batch(indices, replaces=job_of_process().world > 1)
+        batch = [sample for sample in found if sample is not Skipped.SAMPLE]
+        if filled and found and not batch:
+            batch = [self.read_instead(indices[-1])]
         if get_worker_info() is None:
             return batch
         return sent_batch(batch, self._connections.options.worker_memory)

@@ -104,7 +104,7 @@ def test_a_missing_dependency_is_named_with_what_brings_it(failures):
 )
 def test_a_plugin_for_another_version_is_refused_unseen(failures, name, requirement):
     reason = failures[name]["reason"]
-    assert f"it was built for {requirement}, and " in reason
+    assert f"it was built for {requirement}, but " in reason
     assert "is installed" in reason
     assert "imported" not in reason
     assert f"pip install -U {name}" in reason
