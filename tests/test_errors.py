@@ -38,7 +38,9 @@ def test_every_error_is_public():
 
 
 def test_the_tree_in_the_docstring_is_that_of_the_classes():
-    drawn = re.findall(r"\w+Error", (errors.__doc__ or "").split("::")[1].split("Each exception takes")[0])
+    drawn = re.findall(
+        r"\w+Error", (errors.__doc__ or "").split("::")[1].split("Each exception takes")[0]
+    )
     built_in = {"LookupError", "ValueError", "ImportError", "OSError", "FileNotFoundError",
                 "TimeoutError"}  # fmt: skip
     assert [name for name in drawn if name not in built_in] == [e.__name__ for e in ERRORS]
