@@ -42,7 +42,7 @@ CIDS = list(BLOCKS)
 SECONDS = 30.0
 
 
-def an_exchange(*scripted, timeout=0.3, memory=8 << 20, most=1):
+def an_exchange(*scripted, timeout=SECONDS, memory=8 << 20, most=1):
     return Exchange([one.peer(timeout, most) for one in scripted], timeout, memory)
 
 
@@ -140,7 +140,8 @@ def test_what_no_peer_has_is_not_found_and_left_out_of_batches(opened):
     ],
 )
 def test_a_peer_that_fails_is_named(opened, fault, error, message):
-    exchange = opened(ScriptedPeer("one", BLOCKS, all_with(fault)))
+    timeout = 0.3 if fault == SILENT else SECONDS
+    exchange = opened(ScriptedPeer("one", BLOCKS, all_with(fault)), timeout=timeout)
     with pytest.raises(error, match=message):
         exchange.get_block(CIDS[0])
     if error is not ObjectNotFoundError:
