@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ipfs_dataset_core import FileView, FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import FileView, FormatError, LimitError, library_errors
 from ipfs_dataset_hdf5.chunks import check_chunks
 from ipfs_dataset_hdf5.opening import open_file
 
@@ -140,18 +140,9 @@ class File:
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of HDF5 into ours."""
-        try:
-            with self._view.errors():
-                yield
-        except IPFSDatasetError:
-            raise
-        except MemoryError as error:
-            raise LimitError(f"{what} declares more than fits in memory.") from error
-        except Exception as error:
-            raise FormatError(
-                f"{what} cannot be read: {error or type(error).__name__}. Publish it again, and whole; "
-                "datasets= leaves some out."
-            ) from error
+        advice = "Publish it again, and whole; datasets= leaves some out."
+        with library_errors(what, advice), self._view.errors():
+            yield
 
 
 def _member(group: h5py.Group, name: str, link: object) -> Any:

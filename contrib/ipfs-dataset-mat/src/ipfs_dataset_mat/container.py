@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from ipfs_dataset_core import Extents, FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import Extents, FormatError, library_errors
 from ipfs_dataset_mat.values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
@@ -22,22 +22,15 @@ def reading(what: str) -> Iterator[None]:
     Args:
         what: What the error names.
     """
-    try:
-        yield
-    except IPFSDatasetError:
-        raise
-    except MemoryError as error:
-        raise LimitError(f"{what} declares more than fits in memory.") from error
-    except NoCounterpartError as error:
-        raise FormatError(
-            f"{what} is, or holds, {error}, which only MATLAB reads: save its parts as arrays, chars, "
-            "cells and structs, or leave it out by variables=."
-        ) from None
-    except Exception as error:
-        raise FormatError(
-            f"{what} cannot be read: {error or type(error).__name__}. It is damaged, or not a "
-            "MATLAB file; publish it again from a file that MATLAB opens."
-        ) from error
+    advice = "It is damaged, or not a MATLAB file; publish it again from a file that MATLAB opens."
+    with library_errors(what, advice):
+        try:
+            yield
+        except NoCounterpartError as error:
+            raise FormatError(
+                f"{what} is, or holds, {error}, which only MATLAB reads: save its parts as arrays, chars, "
+                "cells and structs, or leave it out by variables=."
+            ) from None
 
 
 class Placed(Protocol):

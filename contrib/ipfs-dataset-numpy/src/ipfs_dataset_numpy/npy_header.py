@@ -10,15 +10,15 @@ import ast
 import math
 import re
 import struct
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import library_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 MAX_BYTES = 4 << 30
 
@@ -63,20 +63,9 @@ class Header(NamedTuple):
         return stored.astype(self.dtype.newbyteorder("="), order=order)
 
 
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Turns what damaged data raise into a `FormatError` that names `what`."""
-    try:
-        yield
-    except IPFSDatasetError:
-        raise
-    except MemoryError as error:
-        raise LimitError(f"{what} declares more than fits in memory.") from error
-    except Exception as error:
-        raise FormatError(
-            f"{what} cannot be read: {error or type(error).__name__}. Save it again by numpy.save or "
-            "numpy.savez, and publish that."
-        ) from error
+def reading(what: str) -> AbstractContextManager[None]:
+    """Returns a context that turns what damaged data raise into a `FormatError` that names `what`."""
+    return library_errors(what, "Save it again by numpy.save or numpy.savez, and publish that.")
 
 
 def parse_header(read_at: Callable[[int, int], bytes], size: int) -> Header:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ipfs_dataset_core import FileView, FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import FileView, FormatError, LimitError, library_errors
 from ipfs_dataset_parquet.values import Conversion
 
 if TYPE_CHECKING:
@@ -234,23 +234,16 @@ class Table:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of Arrow into ours."""
-        try:
-            with self._view.errors():
-                yield
-        except IPFSDatasetError:
-            raise
-        except MemoryError as error:
-            raise LimitError(f"{self._name!r} declares more than fits in memory.") from error
-        except pa.ArrowNotImplementedError as error:
-            raise FormatError(
-                f"{self._name!r} uses what Arrow {pa.__version__} cannot read: {error}. Write it in another "
-                "way, or leave columns out by ParquetReader(columns=[…])."
-            ) from error
-        except Exception as error:
-            raise FormatError(
-                f"{self._name!r} cannot be read: {error or type(error).__name__}. It is damaged, or not "
-                "a Parquet file; publish it again from one that Arrow opens."
-            ) from error
+        advice = "It is damaged, or not a Parquet file; publish it again from one that Arrow opens."
+        with library_errors(repr(self._name), advice):
+            try:
+                with self._view.errors():
+                    yield
+            except pa.ArrowNotImplementedError as error:
+                raise FormatError(
+                    f"{self._name!r} uses what Arrow {pa.__version__} cannot read: {error}. Write it in "
+                    "another way, or leave columns out by ParquetReader(columns=[…])."
+                ) from error
 
 
 def _check_footer(source: ObjectFile) -> None:

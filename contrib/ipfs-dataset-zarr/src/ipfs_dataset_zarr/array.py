@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset_core import FormatError, LimitError, library_errors
 from ipfs_dataset_zarr.codecs import readable_version_2, readable_version_3
 from ipfs_dataset_zarr.event_loop import in_thread, submit
 from ipfs_dataset_zarr.shards import Shards
@@ -129,21 +129,14 @@ class Array:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Lets the errors of the source through, and turns those of zarr into ours."""
-        try:
-            yield
-        except (FormatError, LimitError) as error:
-            if self._what in str(error):
-                raise
-            raise type(error)(f"{self._what}: {error}") from error
-        except IPFSDatasetError:
-            raise
-        except MemoryError as error:
-            raise LimitError(f"{self._what} declares more than fits in memory.") from error
-        except Exception as error:
-            raise FormatError(
-                f"{self._what} cannot be read: {error or type(error).__name__}. Publish it again, and whole; "
-                "variables= leaves some out."
-            ) from error
+        advice = "Publish it again, and whole; variables= leaves some out."
+        with library_errors(self._what, advice):
+            try:
+                yield
+            except (FormatError, LimitError) as error:
+                if self._what in str(error):
+                    raise
+                raise type(error)(f"{self._what}: {error}") from error
 
 
 def _check_path(path: str) -> None:

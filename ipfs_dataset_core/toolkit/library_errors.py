@@ -1,0 +1,37 @@
+"""Errors of libraries that parse data: whatever they raise for damaged data becomes a typed error."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def library_errors(what: str, advice: str) -> Iterator[None]:
+    """Turns the errors that a library raises in this context into errors of this library.
+
+    Errors of this library, such as those of the source, pass through.
+
+    Args:
+        what: What is read, for messages, such as ``"The variable 'x' of 'a.mat'"``.
+        advice: The end of the message: what to do, in sentences.
+
+    Raises:
+        LimitError: The data declare more than fits in memory.
+        FormatError: The library raised anything else.
+    """
+    try:
+        yield
+    except IPFSDatasetError:
+        raise
+    except MemoryError as error:
+        raise LimitError(f"{what} declares more than fits in memory.") from error
+    except Exception as error:
+        raise FormatError(
+            f"{what} cannot be read: {error or type(error).__name__}. {advice}"
+        ) from error
