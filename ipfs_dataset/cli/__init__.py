@@ -183,8 +183,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         try:
             sys.stdout.flush()
         except OSError as error:
-            print(f"ipfs-dataset: {_message(error)}", file=sys.stderr)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            from ipfs_dataset.cli.common import complain  # noqa: PLC0415 - not for --help
+
+            complain(_message(error))
+            _drop_output()
             return failed
         raise
     except KeyboardInterrupt:

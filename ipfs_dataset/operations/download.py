@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -18,9 +17,7 @@ import attrs
 from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.runtime.human import human_size
-
-if sys.platform != "win32":
-    import fcntl
+from ipfs_dataset_core.toolkit.shared_folder import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -293,16 +290,11 @@ def _locked(path: Path, what: Path) -> Iterator[None]:
     while not is_locked:
         with contextlib.ExitStack() as opened:
             file = opened.enter_context(path.open("ab"))
-            if sys.platform != "win32":
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise AddressError(
-                        f"{str(what)!r} is being written by another process: wait for it, or name another "
-                        "place"
-                    ) from None
-                except OSError:  # the file system has no locks
-                    pass
+            if lock_file(file.fileno()) is False:
+                raise AddressError(
+                    f"{str(what)!r} is being written by another process: wait for it, or name another "
+                    "place"
+                )
             # The process that held the lock may have renamed or removed the file since it was opened.
             with contextlib.suppress(FileNotFoundError):
                 is_locked = os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -14,7 +14,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @runtime_checkable
@@ -84,19 +84,38 @@ def read_each(dataset: Any, numbers: Sequence[int]) -> list[list[Any]]:
     return [dataset.__getitems__([number]) for number in numbers]  # some are skipped
 
 
-def read_each_or_alone(dataset: Any, numbers: Sequence[int]) -> Iterable[list[Any]]:
-    """Returns what `read_each` does; where code of the user fails on a sample, the others are read alone.
+def each_or_alone(
+    read: Callable[[Sequence[int]], list[list[Any]]], numbers: Sequence[int]
+) -> Iterable[list[Any]]:
+    """Returns what `read` does; if the user's code fails on a sample, the others are read alone.
 
     Args:
-        dataset: As for `read_each`.
-        numbers: As for `read_each`.
+        read: Returns the sample of each number, as `read_each` does.
+        numbers: The numbers of samples.
     """
     try:
-        return read_each(dataset, numbers)
-    except (IPFSDatasetError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - raised again at the place of its sample
-        return (read_each(dataset, [number])[0] for number in numbers)
+        return read(numbers)
+    except Exception as error:
+        if not loses_one(error):
+            raise
+        # The error is raised again at the place of its sample.
+        return (read([number])[0] for number in numbers)
+
+
+def loses_one(error: BaseException) -> bool:
+    """Returns whether an error of the user's code, such as a transform, loses a single sample."""
+    return isinstance(error, Exception) and not isinstance(error, (IPFSDatasetError, MemoryError))
+
+
+def part_with(dataset: ConcatDataset[Any], number: int) -> tuple[int, int]:
+    """Returns the dataset that contains a sample of several, and the sample's number in it.
+
+    Args:
+        dataset: The datasets.
+        number: The number of the sample, from 0.
+    """
+    part = bisect_right(dataset.cumulative_sizes, number)
+    return part, number - (dataset.cumulative_sizes[part - 1] if part else 0)
 
 
 def _read_instead(dataset: Any, number: int) -> list[Any]:
@@ -104,23 +123,20 @@ def _read_instead(dataset: Any, number: int) -> list[Any]:
     if isinstance(dataset, Subset):
         return _read_instead(dataset.dataset, dataset.indices[number])
     if isinstance(dataset, ConcatDataset):
-        number %= len(dataset)
-        part = bisect_right(dataset.cumulative_sizes, number)
-        first = dataset.cumulative_sizes[part - 1] if part else 0
-        return _read_instead(dataset.datasets[part], number - first)
+        part, within = part_with(dataset, number % len(dataset))
+        return _read_instead(dataset.datasets[part], within)
     return [dataset.read_instead(number)] if isinstance(dataset, EachRead) else []
 
 
 def _read_joined(dataset: ConcatDataset[Any], numbers: Sequence[int]) -> list[list[Any]]:
-    ends, count = dataset.cumulative_sizes, len(dataset)
+    count = len(dataset)
     found: list[list[Any]] = [[] for _ in numbers]
     places: dict[int, list[tuple[int, int]]] = {}
     for place, number in enumerate(numbers):
         if not -count <= number < count:
-            raise IndexError(f"sample {number} of {count} in {len(ends)} datasets")
-        number %= count  # noqa: PLW2901 - counted from the end
-        part = bisect_right(ends, number)
-        places.setdefault(part, []).append((place, number - (ends[part - 1] if part else 0)))
+            raise IndexError(f"sample {number} of {count} in {len(dataset.datasets)} datasets")
+        part, within = part_with(dataset, number % count)
+        places.setdefault(part, []).append((place, within))
     for part, wanted in places.items():
         samples = read_each(dataset.datasets[part], [number for _, number in wanted])
         for (place, _), sample in zip(wanted, samples, strict=True):

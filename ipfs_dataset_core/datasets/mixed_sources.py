@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets.composed import read_each, read_each_or_alone
+from ipfs_dataset_core.datasets.composed import each_or_alone, read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.map_style import SampleAccess
 from ipfs_dataset_core.datasets.map_style_check import check_map_style
 from ipfs_dataset_core.datasets.resumable import ResumableStream
 from ipfs_dataset_core.datasets.shuffle import close_if_possible, datasets_below
 from ipfs_dataset_core.datasets.shuffle_source import source_of as samples_by_number
-from ipfs_dataset_core.errors import IPFSDatasetError, StateError
+from ipfs_dataset_core.errors import StateError
 from ipfs_dataset_core.order.dataset_blocks import blocks_of, content_of
 from ipfs_dataset_core.order.global_order import LaneReader
 from ipfs_dataset_core.order.order_state import number_in, warn_of_other_order
@@ -142,15 +142,9 @@ class NumberedSource:
             yield samples[0] if samples else self._read_or_next(int(number))
 
     def _read_each(self, numbers: Sequence[int]) -> Iterable[list[Any]]:
-        if not isinstance(self.dataset, SampleAccess):
-            return read_each_or_alone(self.dataset, numbers)
-        read = partial(self.dataset.read_each_or_skip, replaces=True)
-        try:
-            return read(numbers)
-        except (IPFSDatasetError, MemoryError):
-            raise
-        except Exception:  # noqa: BLE001 - code of the user: raised again at the place of its sample
-            return (read([number])[0] for number in numbers)
+        if isinstance(self.dataset, SampleAccess):
+            return each_or_alone(partial(self.dataset.read_each_or_skip, replaces=True), numbers)
+        return each_or_alone(partial(read_each, self.dataset), numbers)
 
     def _read_or_next(self, number: int) -> Any:
         count = self.count()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import attrs
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ipfs_dataset_core.datasets.composed import loses_one
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
 from ipfs_dataset_core.order.order_state import check_batches
@@ -161,7 +162,7 @@ class StreamIterator:
         except BaseException as error:
             # The rest of an object that failed is lost, so following samples must not be mistaken for the
             # next ones. A failing transform of the user loses one sample.
-            if record is not None and _loses_one(error):
+            if record is not None and loses_one(error):
                 self._samples = self._read_on(record, self._samples)
             else:
                 self._samples = iter(())
@@ -521,11 +522,6 @@ def no_length(reason: str) -> TypeError:
             IPFSDatasetWarning,
         )
     return TypeError(reason)
-
-
-def _loses_one(error: BaseException) -> bool:
-    """Returns whether an error comes from the user's code, and so loses one sample instead of the rest."""
-    return isinstance(error, Exception) and not isinstance(error, (IPFSDatasetError, MemoryError))
 
 
 def _failed(error: Exception) -> Iterator[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.utils.data import IterableDataset
 
-from ipfs_dataset_core.datasets.composed import read_each_or_alone
+from ipfs_dataset_core.datasets.composed import each_or_alone, read_each
 from ipfs_dataset_core.datasets.iterable import IPFSIterableDataset
 from ipfs_dataset_core.datasets.streaming import read_numbers
 from ipfs_dataset_core.order.dataset_blocks import blocks_of, content_of
@@ -145,7 +146,9 @@ class MapStyleByNumber(SamplesByNumber):
                 soon = [n for number in batch if isinstance(number, Upcoming) for n in number.soon]
                 self._blocks.prefetch(sample for part in soon for sample in part)
                 batch = list(map(int, batch))
-            for number, found in zip(batch, read_each_or_alone(dataset, batch), strict=True):
+            for number, found in zip(
+                batch, each_or_alone(partial(read_each, dataset), batch), strict=True
+            ):
                 yield from ((number, sample) for sample in found)
 
 

@@ -123,12 +123,7 @@ class _Chosen:
         return self._part.find(self._indices[sample])
 
     def content_id(self) -> str:
-        return self.of_content(self._part.content_id() or _UNKNOWN, self._indices)
-
-    @staticmethod
-    def of_content(whole: str, indices: array[int]) -> str:
-        """Returns what some samples of a whole are made of."""
-        return f"{whole}, of which {hashlib.sha256(indices).hexdigest()}"
+        return _chosen_id(self._part.content_id() or _UNKNOWN, self._indices)
 
     def misfit(self, size: int) -> Any | None:
         return self._part.misfit(size)
@@ -136,7 +131,7 @@ class _Chosen:
     @cached_property
     def _indices(self) -> array[int]:
         count = len(self._part) if self._subset is None else len(self._subset)
-        numbers = array("Q", (_within(operator.index(number), count) for number in self._given))
+        numbers = _numbers(self._given, count)
         if self._subset is None:
             return numbers
         return array("Q", map(self._subset._indices.__getitem__, numbers))  # noqa: SLF001
@@ -152,6 +147,16 @@ class _Chosen:
             indices = array("Q", map(place_of.__getitem__, indices))
         key = indices.__getitem__
         return array("Q", sorted(range(len(indices)), key=key)), key
+
+
+def _chosen_id(whole: str, numbers: array[int]) -> str:
+    """Returns an identifier of some samples of a dataset with a known identifier."""
+    return f"{whole}, of which {hashlib.sha256(numbers).hexdigest()}"
+
+
+def _numbers(indices: Sequence[Any], count: int) -> array[int]:
+    """Returns the numbers of samples, from 0, for the indices of a `Subset` of so many samples."""
+    return array("Q", (_within(operator.index(index), count) for index in indices))
 
 
 def _within(number: int, count: int) -> int:
@@ -325,14 +330,9 @@ def content_of(dataset: Any) -> str:
         return dataset.content_id()
     if isinstance(dataset, Subset):
         whole = content_of(dataset.dataset)
-        return whole and _Chosen.of_content(whole, _numbers_in(dataset))
+        return whole and _chosen_id(whole, _numbers(dataset.indices, len(dataset.dataset)))  # type: ignore[arg-type]
     ids = [content_of(part) for part in parts_of(dataset)]
     return joined_ids(one or _UNKNOWN for one in ids) if any(ids) else ""
-
-
-def _numbers_in(subset: Subset[Any]) -> array[int]:
-    count = len(subset.dataset)  # type: ignore[arg-type]
-    return array("Q", (_within(operator.index(number), count) for number in subset.indices))
 
 
 def blocks_of(dataset: Any) -> DatasetBlocks | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ipfs_dataset_core.datasets.composed import part_with
 from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES, class_numbers
 from ipfs_dataset_core.runtime.user_warnings import warn_user
 
@@ -212,8 +212,7 @@ def _innermost(dataset: Any, index: int) -> tuple[Any, int]:
         if isinstance(dataset, data.Subset):
             dataset, index = dataset.dataset, int(dataset.indices[index])
         elif isinstance(dataset, data.ConcatDataset):
-            part = bisect_right(dataset.cumulative_sizes, index)
-            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            part, index = part_with(dataset, index)
             dataset = dataset.datasets[part]
         else:
             break

@@ -238,22 +238,12 @@ class StoreFolder:
         self._begin()
         return not self.blocks.holds(cid, block)
 
-    def write(self, cid: CID, block: bytes) -> None:
-        """Stores a block, which will stay until `close`, and afterwards if it is pinned.
-
-        Raises:
-            AddressError: A cache was created here in the meantime.
-            OSError: It cannot be written.
-        """
-        self._begin()
-        self.blocks.write(cid, block)
-
     def write_all(
         self,
         blocks: Sequence[tuple[CID, bytes]],
         failure: Callable[[CID, OSError], Exception],
     ) -> None:
-        """Stores blocks like `write`, several at once.
+        """Stores blocks, several at once; they stay until `close`, and afterwards if they are pinned.
 
         Args:
             blocks: The blocks.

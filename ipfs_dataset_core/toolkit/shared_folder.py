@@ -28,9 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ipfs_dataset_core.errors import LimitError
 from ipfs_dataset_core.runtime.pool import call_at_once
 
-if sys.platform == "win32":
-    fcntl = None
-else:
+if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
@@ -266,17 +264,7 @@ class Directory:
         Returns:
             Whether it was locked; None if the system or file system has no locks.
         """
-        if self._descriptor is None or fcntl is None:
-            return None
-        try:
-            fcntl.flock(
-                self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-            )
-        except BlockingIOError:
-            return False
-        except OSError:
-            return None
-        return True
+        return None if self._descriptor is None else lock_file(self._descriptor, shared=shared)
 
     def sync(self) -> None:
         """Waits until the names of its files are on disk, if the system supports that.
@@ -598,6 +586,27 @@ def _holds(shelf: Directory, name: str, data: bytes) -> bool:
         raise
     except OSError:  # an unreadable file is written again
         return False
+
+
+def lock_file(descriptor: int, *, shared: bool = False) -> bool | None:
+    """Locks an open file or directory until it is closed, without waiting.
+
+    Args:
+        descriptor: Its descriptor.
+        shared: Whether others may have a shared lock as well; an exclusive lock excludes all others.
+
+    Returns:
+        Whether it was locked; None if the system or file system has no locks.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def mark_used(file: IO[bytes], after_seconds: float) -> None:

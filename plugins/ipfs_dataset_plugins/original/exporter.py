@@ -9,14 +9,11 @@ from ipfs_dataset_core import Exporter, ExportError, ObjectFile
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectDirectory, PublishedSamples
+    from ipfs_dataset_core import FileSink, ObjectDirectory, PublishedSamples
 
 
 class Original(Exporter):
     """Reads datasets of the original library; it does not write them."""
-
-    def __init__(self, options: ExporterOptions) -> None:
-        self._allow_pickle = options.allow_pickle
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         raise ExportError(
@@ -33,4 +30,4 @@ class Original(Exporter):
             return None
         from ipfs_dataset_plugins.original.samples import open_samples  # noqa: PLC0415 - as above
 
-        return open_samples(source, fields, allow_pickle=self._allow_pickle)
+        return open_samples(source, fields, allow_pickle=self.options.allow_pickle)

@@ -13,15 +13,12 @@ from ipfs_dataset_plugins.tar_shards import MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ipfs_dataset_core import ExporterOptions, FileSink, ObjectFile, PublishedSamples
+    from ipfs_dataset_core import FileSink, ObjectFile, PublishedSamples
     from ipfs_dataset_plugins.tar_shards.dataset_writer import DatasetWriter
 
 
 class TarShards(Exporter):
     """Writes and reads TAR shards, holding one sample at a time in memory and never a whole shard."""
-
-    def __init__(self, options: ExporterOptions) -> None:
-        self._options = options
 
     def export(self, samples: Iterable[Any], sink: FileSink) -> None:
         self._writer().export(samples, sink)
@@ -39,9 +36,9 @@ class TarShards(Exporter):
             return None
         from ipfs_dataset_plugins.tar_shards.samples import open_samples  # noqa: PLC0415 - see above
 
-        return open_samples(source, self._options)
+        return open_samples(source, self.options)
 
     def _writer(self) -> DatasetWriter:
         from ipfs_dataset_plugins.tar_shards.dataset_writer import DatasetWriter  # noqa: PLC0415
 
-        return DatasetWriter(self._options)
+        return DatasetWriter(self.options)
