@@ -33,5 +33,5 @@ def library_errors(what: str, advice: str) -> Iterator[None]:
         raise LimitError(f"{what} declares more than fits in memory.") from error
     except Exception as error:
         raise FormatError(
-            f"{what} cannot be read: {error or type(error).__name__}. {advice}"
+            f"{what} cannot be read: {str(error) or type(error).__name__}. {advice}"
         ) from error

@@ -18,6 +18,7 @@ from ipfs_dataset_core import (
     [
         (ValueError("no zip"), FormatError, "'a.zip' cannot be read: no zip. Publish it again."),
         (KeyError("x"), FormatError, "'a.zip' cannot be read: 'x'. Publish it again."),
+        (RuntimeError(), FormatError, "'a.zip' cannot be read: RuntimeError. Publish it again."),
         (MemoryError(), LimitError, "'a.zip' declares more than fits in memory."),
     ],
 )

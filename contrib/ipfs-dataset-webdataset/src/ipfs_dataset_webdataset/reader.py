@@ -129,7 +129,7 @@ class WebDatasetReader(Reader):
             raise
         except Exception as error:
             raise FormatError(
-                f"{what} cannot be decoded: {error or type(error).__name__}. {_hint(last)}"
+                f"{what} cannot be decoded: {str(error) or type(error).__name__}. {_hint(last)}"
             ) from error
 
 
