@@ -1,4 +1,4 @@
-"""README.md's examples run as written, and workers share one file."""
+"""The examples of README.md run as written, and workers share a file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["0 one", "4 two", "3 5", "{'x': '1', 'y': '2'}"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["0 one", "4 two", "3 5", "{'x': '1', 'y': '2'}"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,4 +1,4 @@
-"""Decompression of whole files as a stream of pieces, at bounded memory."""
+"""Streaming decompression of gzip and Zstandard files, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,128 +12,131 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import ObjectFile
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPED = b"\x2a\x4d\x18"
+# Magic numbers. A Zstandard file may begin with a skippable frame: 0x50 to 0x5F, then these three bytes
+# (RFC 8878, section 3.1.2).
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _HEAD_BYTES = 10
-_UNPACK, _CONVERT = "decompress it", "convert it to UTF-8"
-# The longer first, for one begins with the other.
-_OTHERS = {
+
+_DECOMPRESS, _CONVERT = "decompress it", "convert it to UTF-8"
+# The first bytes of files that cannot be read, what each one is, and what to do with it. The mark of UTF-32
+# stands before that of UTF-16, which is its prefix.
+_UNSUPPORTED = {
     b"\xff\xfe\0\0": ("text in UTF-32", _CONVERT),
     b"\0\0\xfe\xff": ("text in UTF-32", _CONVERT),
     b"\xff\xfe": ("text in UTF-16", _CONVERT),
     b"\xfe\xff": ("text in UTF-16", _CONVERT),
-    **{b"BZh%d1AY&SY" % level: ("compressed by bzip2", _UNPACK) for level in range(1, 10)},
-    b"\xfd7zXZ\0": ("compressed by xz", _UNPACK),
-    b"\x04\x22\x4d\x18": ("compressed by LZ4", _UNPACK),
-    b"\x1f\x9d": ("compressed by compress", _UNPACK),
-    b"LZIP\1": ("compressed by lzip", _UNPACK),
-    b"PK\3\4": ("a ZIP archive", _UNPACK),
+    **{b"BZh%d1AY&SY" % level: ("compressed by bzip2", _DECOMPRESS) for level in range(1, 10)},
+    b"\xfd7zXZ\0": ("compressed by xz", _DECOMPRESS),
+    b"\x04\x22\x4d\x18": ("compressed by LZ4", _DECOMPRESS),
+    b"\x1f\x9d": ("compressed by compress", _DECOMPRESS),
+    b"LZIP\1": ("compressed by lzip", _DECOMPRESS),
+    b"PK\3\4": ("a ZIP archive", _DECOMPRESS),
 }
-_PIECE_BYTES = 1 << 20
+_OUTPUT_BYTES = 1 << 20
 _INPUT_BYTES = 64 << 10
-# All that these stand for comes out at once, and 4 bytes may stand for 128 KiB.
+# The decompressor of Zstandard has no limit of output, and 4 bytes of input may stand for 128 KiB. So it gets
+# little input at a time: at most 32 MiB come out at once.
 _ZSTD_INPUT_BYTES = 1 << 10
-_WITH_GZIP_HEADER = 31
+# The value of `wbits` for which zlib expects a gzip header and trailer, with the largest window.
+_GZIP_WBITS = 31
 
 
 def is_compressed(source: ObjectFile) -> bool:
-    """Returns whether a file begins as those compressed by gzip or Zstandard do; text does not.
+    """Returns whether a file begins like one compressed by gzip or Zstandard.
 
     Raises:
-        FormatError: It begins as other compressed files do, or as text does whose lines cannot be found.
+        FormatError: The file begins like one of another compression, or like text in UTF-16 or UTF-32.
     """
     head = source.read_at(0, _HEAD_BYTES)
-    for magic, (what, remedy) in _OTHERS.items():
+    for magic, (what, remedy) in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise FormatError(
-                f"{source.name!r} is {what}, by its first bytes, and not plain text, nor compressed by gzip "
-                f"or Zstandard: {remedy}, and publish that."
+                f"{source.name!r} is {what}, as its first bytes show. Plain text and text compressed by gzip "
+                f"or Zstandard can be read: {remedy}, and publish the result."
             )
-    return head.startswith(_GZIP) or _is_zstd(head)
+    return head.startswith(_GZIP_MAGIC) or _is_zstd(head)
 
 
 def _is_zstd(head: bytes) -> bool:
-    """Returns whether a file begins with a frame of Zstandard, or with one to be skipped, as pzstd's do."""
-    return head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPED and head[0] >> 4 == 5)  # noqa: PLR2004 - RFC 8878
+    """Returns whether bytes begin a Zstandard frame or a skippable frame, with which files of pzstd begin."""
+    is_skippable = head[1:4] == _ZSTD_SKIPPABLE_MAGIC and head[0] >> 4 == 5  # noqa: PLR2004 - RFC 8878
+    return head.startswith(_ZSTD_MAGIC) or is_skippable
 
 
 def decompressed(source: ObjectFile) -> Iterator[bytes]:
-    """Yields what a compressed file holds.
+    """Yields the content of a compressed file, in pieces of at most 32 MiB.
 
     Raises:
-        FormatError: It is damaged or cut off, or other bytes follow what is compressed.
-        LimitError: It needs more memory than `zstandard` uses.
+        FormatError: The file is damaged or cut off, or uncompressed bytes follow the compressed data.
+        LimitError: The file needs a larger window than `zstandard` allows.
     """
-    stream = _unzstd(source) if _is_zstd(source.read_at(0, _HEAD_BYTES)) else _gunzipped(source)
+    is_zstd = _is_zstd(source.read_at(0, _HEAD_BYTES))
     try:
-        yield from stream
+        yield from _zstd_content(source) if is_zstd else _gzip_content(source)
     except (zlib.error, EOFError) as error:
         raise FormatError(
             f"{source.name!r} is damaged, or cut off: {error}. Publish it again from a complete file."
         ) from error
 
 
-def _check_member(source: ObjectFile, given: bytes, at: int, *, begins: bool) -> None:
-    """Checks that what follows compressed data is compressed too.
-
-    Args:
-        source: The file.
-        given: What follows, and reaches up to `at`.
-        at: A position.
-        begins: Whether it begins as compressed data do.
-    """
-    if not begins:
-        raise FormatError(
-            f"The compressed data of {source.name!r} end at byte {at - len(given)}, and what follows, "
-            f"{given[:8]!r}, is not compressed: it would be lost. Remove it, or compress it too."
-        )
-
-
-def _inputs(source: ObjectFile) -> Iterator[bytes]:
+def _input_pieces(source: ObjectFile) -> Iterator[tuple[int, bytes]]:
+    """Yields the bytes of a file in pieces, each with the position at which it ends."""
     for position in range(0, source.size, _INPUT_BYTES):
-        yield source.read_at(position, _INPUT_BYTES)
+        piece = source.read_at(position, _INPUT_BYTES)
+        yield position + len(piece), piece
 
 
-def _gunzipped(source: ObjectFile) -> Iterator[bytes]:
-    """Decompresses one member after the other, as ``cat a.gz b.gz`` makes them."""
-    member = zlib.decompressobj(_WITH_GZIP_HEADER)
-    at = 0
-    for piece in _inputs(source):
-        given, at = piece, at + len(piece)
-        while given:
+def _trailing_bytes_error(source: ObjectFile, position: int, data: bytes) -> FormatError:
+    return FormatError(
+        f"The compressed data of {source.name!r} end at byte {position}, and the bytes after it, "
+        f"{data[:8]!r}, are not compressed, so they would be lost. Remove them, or compress them too."
+    )
+
+
+def _gzip_content(source: ObjectFile) -> Iterator[bytes]:
+    """Decompresses the members of a gzip file in turn: ``cat a.gz b.gz`` makes a file of two members."""
+    member = zlib.decompressobj(_GZIP_WBITS)
+    for end, piece in _input_pieces(source):
+        data = piece
+        while data:
             if member.eof:
-                given = given.lstrip(b"\0")  # as tapes are filled up
-                if not given:
+                data = data.lstrip(b"\0")  # padding, which gzip ignores too
+                if not data:
                     break
-                _check_member(source, given, at, begins=given.startswith(_GZIP[: len(given)]))
-                member = zlib.decompressobj(_WITH_GZIP_HEADER)
-            yield member.decompress(given, _PIECE_BYTES)
-            given = member.unused_data if member.eof else member.unconsumed_tail
+                if not data.startswith(_GZIP_MAGIC[: len(data)]):
+                    raise _trailing_bytes_error(source, end - len(data), data)
+                member = zlib.decompressobj(_GZIP_WBITS)
+            yield member.decompress(data, _OUTPUT_BYTES)
+            data = member.unused_data if member.eof else member.unconsumed_tail
     if not member.eof:
-        yield member.flush()  # what did not fit into the last piece
+        yield member.flush()  # output that did not fit into the last piece
     if not member.eof:
         raise EOFError("the compressed data end in the middle")
 
 
-def _unzstd(source: ObjectFile) -> Iterator[bytes]:
-    """Decompresses one frame after the other."""
-    import zstandard  # noqa: PLC0415 - for these files alone
+def _zstd_content(source: ObjectFile) -> Iterator[bytes]:
+    """Decompresses the frames of a Zstandard file in turn.
+
+    Raises:
+        EOFError: The data are damaged or cut off.
+    """
+    import zstandard  # noqa: PLC0415 - only these files need it
 
     context = zstandard.ZstdDecompressor()
     frame = context.decompressobj()
-    at = 0
     try:
-        for piece in _inputs(source):
-            given, at = piece, at + len(piece)
-            while given:
+        for end, piece in _input_pieces(source):
+            data = piece
+            while data:
                 if frame.eof:
-                    whole = len(given) >= len(_ZSTD)
-                    _check_member(source, given, at, begins=not whole or _is_zstd(given))
+                    if len(data) >= len(_ZSTD_MAGIC) and not _is_zstd(data):
+                        raise _trailing_bytes_error(source, end - len(data), data)
                     frame = context.decompressobj()
-                yield frame.decompress(given[:_ZSTD_INPUT_BYTES])
-                rest = given[_ZSTD_INPUT_BYTES:]
-                given = frame.unused_data + rest if frame.eof else rest
+                yield frame.decompress(data[:_ZSTD_INPUT_BYTES])
+                rest = data[_ZSTD_INPUT_BYTES:]
+                data = frame.unused_data + rest if frame.eof else rest
     except zstandard.ZstdError as error:
         if "memory" in str(error):
             raise LimitError(

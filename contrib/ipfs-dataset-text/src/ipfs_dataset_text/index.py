@@ -1,4 +1,4 @@
-"""Where each line lies: twelve bytes a line."""
+"""The index of a plain text file: the position and the length of each line, in twelve bytes a line."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_LINES = 50_000_000
 
 
 class LinesIndex(MemberIndex):
-    """The index of a plain file.
+    """The lines of a plain file that are samples.
 
     Args:
-        name: The file's; a sample's is ``name:byte``.
-        lines: What becomes samples.
-        header: What reading a line needs to know of the file.
+        name: The name of the file. The name of a sample is ``name:position``.
+        lines: The lines that are samples, each with its position in bytes.
+        header: What `LinesReader.parser` needs to parse a line, such as the names of CSV columns.
 
     Raises:
-        LimitError: There are too many.
+        LimitError: There are more than `MAX_LINES` lines.
     """
 
     def __init__(self, name: str, lines: Iterable[Line], header: Any) -> None:
@@ -58,5 +58,8 @@ class LinesIndex(MemberIndex):
 
 
 def sample_name(name: str, start: int) -> str:
-    """Returns the name of the sample that starts at a byte: known without counting what is before it."""
+    """Returns the name of the sample whose line starts at byte `start` of the file `name`.
+
+    A worker that starts in the middle of a file can make this name, but not one with the number of the line.
+    """
     return f"{name}:{start}"
