@@ -64,7 +64,14 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-class _Command(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises the error if its help cannot be written; argparse itself would ignore it."""
+
+    def print_help(self, file: Any = None) -> None:
+        (file or sys.stdout).write(self.format_help())
+
+
+class _Command(_Parser):
     """The parser of one command, which imports the command's module only to parse or show its arguments.
 
     Args:
@@ -102,7 +109,7 @@ class _Command(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ipfs-dataset",
         description="PyTorch datasets in IPFS, every byte verified.",
         epilog="`ipfs-dataset COMMAND --help` shows the options of a command, and an example.",

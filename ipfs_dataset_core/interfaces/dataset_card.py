@@ -6,7 +6,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ MAX_PREVIEWS = 200
 PREVIEWS = 48
 _MAX_HEADER = 1 << 16
 _MAX_URL = 2048
+_FIRST_VERSION = "1.0.0"
 _SCHEMES = ("http", "https", "ipfs", "ipns")
 _HEADER = re.compile(
     r"\ufeff?---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*\r?$\n?", re.DOTALL | re.MULTILINE
@@ -102,10 +103,13 @@ def class_numbers(names: Any) -> dict[str, int]:
         names: The names in order, or their numbers by name.
 
     Raises:
-        ValueError: The names are not distinct texts of one line, each with a number.
+        ValueError: The names are not distinct texts of one line, each with a number, or they are a set, whose
+            order changes from process to process.
     """
     if isinstance(names, Mapping):
         pairs = list(islice(names.items(), MAX_CLASSES + 1))
+    elif isinstance(names, Set):
+        raise ValueError("the names of classes are a set, which has no order: give a list or a dict")  # noqa: TRY004
     elif isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
         pairs = [(name, number) for number, name in enumerate(islice(names, MAX_CLASSES + 1))]
     else:
@@ -168,14 +172,23 @@ def _text(value: Any, name: str, most: int = MAX_TEXT) -> str:
 
 
 def _items(value: Any, name: str) -> tuple[str, ...]:
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
+    listed = [value] * bool(value) if isinstance(value, str) else value
+    # The order of a set changes from process to process, and with it the CID.
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping, Set)):
         raise ValueError(f"the {name} of a card must be a list of texts, not {value!r:.80}")  # noqa: TRY004
     items = list(islice(listed, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
         raise ValueError(f"the {name} of a card must be at most {MAX_ITEMS}")
     what = f"one of the {name} of a card"
-    return tuple(plain_text(item, most=MAX_LINE, lines=False, what=what) for item in items)
+    texts = tuple(plain_text(item, most=MAX_LINE, lines=False, what=what) for item in items)
+    if any(map(_is_blank, texts)):
+        raise ValueError(f"{what} is empty: {texts!r:.80}")
+    return texts
+
+
+def _is_blank(text: str) -> bool:
+    """Returns whether nothing of a text is visible, as with a zero-width space alone."""
+    return all(unicodedata.category(character) in ("Cf", "Zs") for character in text)
 
 
 def _name(value: Any) -> str:
@@ -183,7 +196,7 @@ def _name(value: Any) -> str:
 
 
 def _version(value: Any) -> str:
-    return _line(value, "version")
+    return _line(value, "version") or _FIRST_VERSION
 
 
 def _description(value: Any) -> str:
@@ -267,7 +280,7 @@ class DatasetCard:
         creators: Names of its creators.
         classes: Class names in the order of their numbers, or the numbers by name. By default those of the
             dataset itself: its ``class_to_idx`` or ``classes``, as in torchvision.
-        version: Its version.
+        version: Its version; "1.0.0" if empty.
         published: Date of the first publication in ISO 8601, ``"2026-01-31"``.
         keywords: Keywords for searching.
         previews: Maximum number of samples shown on its page, 0 to 200.
@@ -284,14 +297,14 @@ class DatasetCard:
     homepage: str | None = attrs.field(default=None, converter=_homepage)
     creators: tuple[str, ...] = attrs.field(default=(), converter=_creators)
     classes: tuple[str, ...] | dict[str, int] = attrs.field(default=(), converter=_classes)
-    version: str = attrs.field(default="1.0.0", converter=_version)
+    version: str = attrs.field(default=_FIRST_VERSION, converter=_version)
     published: str | None = attrs.field(default=None, converter=_published)
     keywords: tuple[str, ...] = attrs.field(default=(), converter=_keywords)
     previews: int = attrs.field(default=PREVIEWS, converter=_previews)
     readme: str = attrs.field(default="", converter=_readme, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if not self.name:
+        if _is_blank(self.name):
             raise ValueError("a card needs a name")
 
     def to_json(self) -> dict[str, Any]:
@@ -320,6 +333,10 @@ class DatasetCard:
         known = {name: fields[name] for name in attrs.fields_dict(cls) if name in fields}
         licence = known.pop("licence", None)
         known.pop("readme", None)
+        # Written by earlier versions.
+        for name in ("creators", "keywords"):
+            if type(known.get(name)) is list:
+                known[name] = [item for item in known[name] if item != ""]
         try:
             card = cls(**known)
             if licence is not None:

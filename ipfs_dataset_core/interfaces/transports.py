@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.ipld import CID
     from ipfs_dataset_core.options import Options
 
+# Kubo's own limit; the pinning API has the same number of characters.
+MAX_PIN_NAME_BYTES = 255
+
 
 class ByteStream(Protocol):
     """Bytes that arrive from a source."""
@@ -402,9 +405,13 @@ def check_pin_name(name: str) -> None:
     Command-line arguments in another encoding contain surrogates, which cannot be encoded.
     """
     try:
-        name.encode()
+        size = len(name.encode())
     except UnicodeEncodeError:
         raise AddressError(f"{name!r} cannot be the name of a pin: it is not valid UTF-8") from None
+    if size > MAX_PIN_NAME_BYTES:
+        raise AddressError(
+            f"{name!r:.40}… cannot be the name of a pin: it has {size} bytes, more than {MAX_PIN_NAME_BYTES}"
+        )
 
 
 def pin_arguments(transport: Transport, *, name: str, fetch: bool = False) -> Any:

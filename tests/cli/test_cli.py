@@ -306,15 +306,19 @@ def test_doctor_refuses_useless_numbers(capsys, option):
         ),
     ],
 )
-def test_output_that_cannot_be_written_is_an_error_in_one_line(redirect, status, complaint):
-    line = f'"$0" -m ipfs_dataset config {redirect}'
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["config", "--help", "ls --help"])
+def test_output_that_cannot_be_written_is_an_error_in_one_line(
+    command, unbuffered, redirect, status, complaint
+):
+    line = f'"$0" -m ipfs_dataset {command} {redirect}'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable],
         check=False,
         timeout=60,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert done.returncode == status
     assert complaint in done.stderr

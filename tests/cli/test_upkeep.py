@@ -159,7 +159,8 @@ def test_prefetch_does_not_claim_what_no_cache_keeps(tmp_path, store):
     assert done.status == 0
 
 
-def test_a_name_that_is_no_text_is_refused_before_anything_is_published(tmp_path, store):
+@pytest.mark.parametrize("name", ["bad\udcff", "a" * 256, "é" * 128])
+def test_a_name_that_no_pin_can_have_is_refused_before_anything_is_published(tmp_path, store, name):
     cid = store.file(b"data")
     (tmp_path / "f").write_bytes(b"x")
     for command in (
@@ -167,7 +168,7 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_published(tmp_path
         ("publish", tmp_path / "f", "--to", tmp_path / "new"),
         ("publish", tmp_path / "f", "--as", "dataset", "--to", tmp_path / "new"),
     ):
-        done = run(*command, "--name", "bad\udcff")
+        done = run(*command, "--name", name)
         assert (done.status, done.out) == (1, "")
         assert "cannot be the name of a pin" in done.err
     assert not (tmp_path / "new" / "blocks").exists()

@@ -73,6 +73,7 @@ def test_licences_are_written_as_spdx_has_them(given, written):
     [
         ({"name": ""}, "needs a name"),
         ({"name": " \n"}, r"U\+000A"),
+        ({"name": "\u200b"}, "needs a name"),
         ({"name": "two\nlines"}, r"name of a card has the character U\+000A"),
         ({"name": "x" * 501}, "501 characters, more than 500"),
         ({"name": 5}, "is 5, not text"),
@@ -92,6 +93,11 @@ def test_licences_are_written_as_spdx_has_them(given, written):
         ({"creators": 5}, "must be a list of texts"),
         ({"creators": [5]}, "one of the creators of a card is 5, not text"),
         ({"creators": ["x"] * 201}, "at most 200"),
+        ({"creators": [""]}, "one of the creators of a card is empty"),
+        ({"creators": ["Ann", " \u200b"]}, "one of the creators of a card is empty"),
+        ({"creators": {"Ann", "Ben"}}, "must be a list of texts"),
+        ({"keywords": [""]}, "one of the keywords of a card is empty"),
+        ({"classes": {"cat", "dog"}}, "a set, which has no order"),
         ({"classes": "cat"}, "a list or a dict"),
         ({"classes": ["a", "a"]}, "the same name"),
         ({"classes": [1]}, "name of a class is 1"),
@@ -122,6 +128,18 @@ def test_what_is_no_card_is_refused_with_the_reason(fields, message):
 def test_a_damaged_card_is_an_error_of_the_format(fields):
     with pytest.raises(FormatError, match="card of it"):
         DatasetCard.from_json(fields, "card of it")
+
+
+def test_empty_fields_are_fields_that_are_not_given():
+    card = DatasetCard(name="x", version="", creators="", keywords="", licence="", homepage="")
+    assert card == DatasetCard(name="x")
+    assert DatasetCard.from_json(card.to_json(), "it") == card
+
+
+def test_empty_texts_that_earlier_versions_wrote_do_not_stop_reading():
+    fields = {"name": "x", "creators": ["", "Ann"], "keywords": [""]}
+    card = DatasetCard.from_json(fields, "it")
+    assert (card.creators, card.keywords) == (("Ann",), ())
 
 
 def test_a_licence_that_only_a_newer_list_has_and_new_fields_do_not_stop_reading():
