@@ -1,4 +1,4 @@
-"""Grouping, decoding and sharing out; what is hostile ends in our errors, and no pickle is loaded."""
+"""The reader: grouping, decoding, slices, and errors for hostile files; no pickle is loaded."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def image(kind, mode="RGB", size=(5, 4)):
         ("a/.hidden.txt", None),
     ],
 )
-def test_names_are_cut_at_the_first_dot_of_their_last_part(name, found):
+def test_a_member_name_is_divided_at_the_first_dot_of_the_file_name(name, found):
     assert split_name(name) == found
 
 
@@ -70,7 +70,7 @@ def test_names_are_cut_at_the_first_dot_of_their_last_part(name, found):
     cuts=st.sets(st.integers(0, 12_000), max_size=4),
 )
 @settings(deadline=None)
-def test_every_way_to_read_gives_neighbours_of_one_key(members, cuts):
+def test_all_ways_of_reading_group_consecutive_members_with_the_same_key(members, cuts):
     found = [(split_name(name), data) for name, data in members]
     found = [(*name, data) for name, data in found if name is not None]
     groups = [(key, list(group)) for key, group in groupby(found, key=lambda part: part[0])]
@@ -98,21 +98,21 @@ def test_every_way_to_read_gives_neighbours_of_one_key(members, cuts):
 
 
 @pytest.mark.parametrize("extension", ["cls", "cls2", "class", "count", "index", "inx", "id"])
-def test_numbers(extension):
+def test_numbers_are_decoded_as_int(extension):
     assert value(extension, b" -12\n") == -12
 
 
 @pytest.mark.parametrize("extension", ["txt", "text", "transcript", "en.txt"])
-def test_texts(extension):
+def test_texts_are_decoded_as_str(extension):
     assert value(extension, "ünï\n".encode()) == "ünï\n"
 
 
 @pytest.mark.parametrize("extension", ["json", "jsn"])
-def test_json(extension):
+def test_json_is_decoded(extension):
     assert value(extension, b'{"a": [1, null]}') == {"a": [1, None]}
 
 
-def test_arrays():
+def test_arrays_are_decoded():
     arrays = {"x": np.arange(6.0).reshape(2, 3), "y": np.array(["a", "bc"])}
     np.save(one := io.BytesIO(), arrays["x"])
     np.savez_compressed(several := io.BytesIO(), **arrays)
@@ -127,7 +127,7 @@ def test_arrays():
     [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("ppm", "PPM")],
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_images_are_rgb(extension, kind, mode):
+def test_images_are_decoded_as_rgb(extension, kind, mode):
     found = value(extension, image(kind, mode))
     assert (found.mode, found.size) == ("RGB", (5, 4))
 
@@ -171,34 +171,34 @@ def test_pickles_are_never_loaded(extension):
         ("png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ],
 )
-def test_what_cannot_be_decoded_is_named_and_can_be_left_bytes(extension, data):
+def test_an_error_names_a_member_that_cannot_be_decoded_and_how_to_get_its_bytes(extension, data):
     with pytest.raises(
-        FormatError, match=rf"'key\.{extension}' of 'object' cannot.*leaves it bytes"
+        FormatError, match=rf"'key\.{extension}' of 'object' cannot.*returns its bytes"
     ):
         value(extension, data)
     assert value(extension, data, decode={extension: bytes}) == data
     assert value(extension, data, decode=False) == data
 
 
-def test_functions_of_users_go_first_by_whole_extension_then_by_its_last_part():
+def test_own_decoders_are_found_by_the_whole_extension_and_then_by_its_last_part():
     members = [("k.seg.png", b"123"), ("k.png", b"12"), ("k.CLS", b"7"), ("k.mine", b"x")]
     own = {".seg.PNG": len, "png": str, "mine": bytes.upper}
     ((_, sample),) = samples(members, decode=own)
     assert sample == {"__key__": "k", "seg.png": 3, "png": "b'12'", "cls": 7, "mine": b"X"}
 
 
-def test_a_function_of_a_user_fails_with_its_own_error():
+def test_an_error_of_an_own_decoder_is_raised_unchanged():
     with pytest.raises(ZeroDivisionError):
         value("x", b"", decode={"x": lambda data: 1 / len(data)})
 
 
 @pytest.mark.parametrize("members", [["k.txt", "k.TXT"], ["k.__key__"]])
-def test_a_field_twice_is_an_error(members):
+def test_a_repeated_field_raises_an_error(members):
     with pytest.raises(FormatError, match=r"'k' of 'object' has the field .* twice"):
         samples([(name, b"") for name in members])
 
 
-def test_a_sample_whose_members_are_apart_is_refused_rather_than_cut():
+def test_a_sample_whose_members_are_not_consecutive_raises_an_error():
     members = [
         ("a.cls", b"1"),
         ("a.txt", b"x"),
@@ -207,7 +207,7 @@ def test_a_sample_whose_members_are_apart_is_refused_rather_than_cut():
         ("c.cls", b"3"),
     ]
     file, reader = MemoryFile(tar_of(members)), WebDatasetReader()
-    wanted = r"sample 'a' of 'object' are apart: \.cls, \.txt come .* \.json .*sort=name.*scattered"
+    wanted = r"sample 'a' of 'object' are not consecutive: \.cls, \.txt come .* \.json .*sort=name.*scattered"
     for read in (lambda: list(reader.samples(file)), lambda: reader.index(file)):
         with pytest.raises(FormatError, match=wanted):
             read()
@@ -215,21 +215,21 @@ def test_a_sample_whose_members_are_apart_is_refused_rather_than_cut():
     assert found == [("a", 3), ("b", 2), ("a", 2), ("c", 2)]
 
 
-def test_samples_of_one_key_and_the_same_fields_are_samples_of_their_own():
+def test_samples_with_the_same_key_and_a_common_field_are_separate():
     members = [("a.cls", b"1"), ("b.cls", b"2"), ("a.cls", b"3"), ("a.txt", b"x")]
     assert [sample["cls"] for _, sample in samples(members)] == [1, 2, 3]
     assert len(WebDatasetReader().index(MemoryFile(tar_of(members)))) == 3
 
 
 @pytest.mark.parametrize("scattered", [True, False])
-def test_an_archive_without_samples_is_an_error_and_an_empty_one_is_not(scattered):
-    with pytest.raises(FormatError, match=r"None of the 2 members of 'object'.*read it as 'tar'"):
+def test_an_archive_without_samples_raises_an_error_unless_it_is_empty(scattered):
+    with pytest.raises(FormatError, match=r"None of the 2 members of 'object'.*read the archive as 'tar'"):
         samples([("README", b"1"), (".hidden.txt", b"2")], scattered=scattered)
     assert samples([], scattered=scattered) == []
 
 
 @pytest.mark.parametrize("removed", [1, 512, 600, 1024, 1025, 2048])
-def test_an_archive_that_is_cut_off_gives_no_part_of_a_sample(removed):
+def test_an_archive_that_is_cut_off_returns_no_part_of_a_sample(removed):
     members = [(f"{key}.{field}", b"1" * 300) for key in "abc" for field in ("bin", "txt")]
     file = MemoryFile(tar_of(members)[: len(members) * 1024 - removed])
     for read in (WebDatasetReader().index, lambda file: list(WebDatasetReader().samples(file))):
@@ -240,17 +240,17 @@ def test_an_archive_that_is_cut_off_gives_no_part_of_a_sample(removed):
             read(file)
 
 
-def test_a_last_sample_without_a_field_is_read_where_the_archive_is_complete():
+def test_the_last_sample_of_a_complete_archive_may_lack_a_field():
     members = [("a.cls", b"1"), ("a.txt", b"x"), ("b.cls", b"2")]
     assert [len(sample) for _, sample in samples(members)] == [3, 2]
     packed = MemoryFile(tar_of(members, mode="w:gz"))
     assert len(list(WebDatasetReader().samples(packed))) == 2
     cut = MemoryFile(tar_of(members)[: 3 * 1024])
-    with pytest.raises(FormatError, match=r"'object' is cut off.*last sample, 'b', has no \.txt"):
+    with pytest.raises(FormatError, match=r"'object' is cut off.*last sample, 'b', lacks \.txt"):
         WebDatasetReader().index(cut)
 
 
-def test_what_would_be_lost_of_a_field_is_refused():
+def test_a_field_of_which_a_part_would_be_lost_raises_an_error():
     np.save(one := io.BytesIO(), np.arange(3))
     with pytest.raises(FormatError, match=r"'key\.npy' of 'object'.*136 bytes follow the array"):
         value("npy", one.getvalue() + one.getvalue()[:136])
@@ -261,7 +261,7 @@ def test_what_would_be_lost_of_a_field_is_refused():
                 warnings.simplefilter("ignore", UserWarning)
                 archive.writestr(name, one.getvalue())
         with pytest.raises(
-            FormatError, match=r"'key\.npz' of 'object'.*two arrays of the name 'x'"
+            FormatError, match=r"'key\.npz' of 'object'.*two arrays with the name 'x'"
         ):
             value("npz", packed.getvalue())
     np.savez(packed := io.BytesIO(), a=np.arange(2))
@@ -278,13 +278,13 @@ def test_what_would_be_lost_of_a_field_is_refused():
 
 
 def test_colours_of_more_than_eight_bits_are_read_with_a_warning():
-    with pytest.warns(IPFSDatasetWarning, match="Pillow reads the upper 8.*decode="):
+    with pytest.warns(IPFSDatasetWarning, match="Pillow reads only the upper 8.*decode="):
         found = value("ppm", b"P6 2 1 65535\n" + bytes(range(12)))
     assert (found.mode, found.size) == ("RGB", (2, 1))
     assert value("ppm", b"P6 2 1 255\n" + bytes(range(6))).mode == "RGB"
 
 
-def test_images_that_rgb_does_not_hold_are_refused():
+def test_images_that_rgb_cannot_represent_raise_an_error():
     Image.new("I;16", (2, 1), 12_345).save(deep := io.BytesIO(), "PNG")
     other = Image.new("RGB", (2, 1), "red")
     Image.new("RGB", (2, 1)).save(
@@ -299,7 +299,7 @@ def test_images_that_rgb_does_not_hold_are_refused():
         assert value(extension, data, decode={extension: bytes}) == data
 
 
-def test_a_skip_loses_one_sample(tmp_path):
+def test_skipping_an_error_leaves_out_one_sample(tmp_path):
     store = Store(tmp_path / "store")
     shard = tar_of([(f"{n:03}.cls", b"bad" if n == 100 else b"%d" % n) for n in range(200)])
     shard_object = IPFSObject(store.file(shard), "webdataset")
@@ -307,7 +307,7 @@ def test_a_skip_loses_one_sample(tmp_path):
     assert [sample["cls"] for _, sample in dataset] == [n for n in range(200) if n != 100]
 
 
-def test_images_of_too_many_pixels_are_refused_undecoded(monkeypatch):
+def test_images_with_too_many_pixels_raise_an_error_before_decoding(monkeypatch):
     huge = image("PNG", "1", (12_000, 9000))
     with pytest.raises(LimitError, match=r"'key\.png' of 'object' is too large"):
         value("png", huge)
@@ -316,7 +316,7 @@ def test_images_of_too_many_pixels_are_refused_undecoded(monkeypatch):
         value("png", image("PNG"))
 
 
-def test_bombs_of_arrays_and_samples_too_large_are_refused():
+def test_decompression_bombs_and_samples_that_are_too_large_raise_an_error():
     np.savez_compressed(packed := io.BytesIO(), x=np.zeros(1 << 20))
     tar = tar_of([("k.npz", packed.getvalue())])
     with pytest.raises(LimitError, match=r"'k\.npz'.*member_bytes"):
@@ -326,7 +326,7 @@ def test_bombs_of_arrays_and_samples_too_large_are_refused():
         list(WebDatasetReader().samples(MemoryFile(tar, limits=Limits(read_bytes=1000))))
 
 
-def test_links_count_as_what_they_link_to():
+def test_links_have_the_content_of_their_target():
     with tarfile.open(fileobj=(packed := io.BytesIO()), mode="w") as archive:
         for name, link in (("a.cls", ""), ("a.bin", ""), ("b.cls", "a.cls"), ("b.bin", "")):
             info = tarfile.TarInfo(name)
@@ -349,7 +349,7 @@ def test_a_compressed_shard_can_be_streamed():
         WebDatasetReader().index(MemoryFile(data))
 
 
-def test_the_index_is_small_and_reading_a_sample_reads_only_it():
+def test_the_index_is_small_and_a_sample_reads_only_its_own_bytes():
     file = MemoryFile(tar_of([(f"{n:05}.{x}", bytes(5000)) for n in range(500) for x in "ab"]))
     reader = WebDatasetReader()
     index = reader.index(file)
@@ -369,13 +369,13 @@ def test_workers_share_one_shard(tmp_path, kind, workers):
     assert sorted(found) == list(range(30))
 
 
-def test_a_tar_archive_without_a_type_stays_one(tmp_path):
+def test_a_tar_archive_is_read_as_tar_unless_the_format_is_named(tmp_path):
     store = Store(tmp_path / "store")
     dataset = IPFSDataset(store.file(tar_of([("a.cls", b"1")])), store.address)
     assert list(dataset) == [("a.cls", b"1")]
 
 
-def test_its_declaration_imports_neither_numpy_nor_pillow():
+def test_the_declaration_imports_neither_numpy_nor_pillow():
     program = """
 import sys
 from ipfs_dataset_webdataset import ipfs_dataset_readers

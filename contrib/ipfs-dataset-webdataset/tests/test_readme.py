@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for CIDs and the address."""
+"""The examples of README.md run as written, except for CIDs and the address."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["a (8, 6) 3", "b (8, 6) 4", "2 last", "b'3'", "True"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["a (8, 6) 3", "b (8, 6) 4", "2 last", "b'3'", "True"]

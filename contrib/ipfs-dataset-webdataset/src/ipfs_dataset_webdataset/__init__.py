@@ -1,6 +1,6 @@
-"""WebDataset shards as a format of ipfs-dataset; importing this imports neither NumPy nor Pillow.
+"""WebDataset shards as a format of ipfs-dataset.
 
-Public is `WebDatasetReader` in the module `reader`.
+The public class is `reader.WebDatasetReader`. Importing this package imports neither NumPy nor Pillow.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
-    """Declares ``webdataset``, by name only: most TAR archives are none."""
-    # No entry point to a class: it would import NumPy in every process that looks up a suffix.
+    """Declares ``webdataset`` without a suffix: most TAR archives do not have this layout."""
+    # An entry point to the class would import NumPy in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="webdataset",

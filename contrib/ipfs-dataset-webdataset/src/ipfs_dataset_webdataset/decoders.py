@@ -1,4 +1,7 @@
-"""What a field's bytes mean, by its extension; nothing is ever unpickled."""
+"""The decoders of members, by the last part of their extension. None of them unpickles anything.
+
+Each takes the bytes of a member and the limits of the object, and raises an exception for invalid bytes.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +27,31 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Limits
 
-MAX_PIXELS = 89_478_485  # above this, Pillow itself warns
+MAX_PIXELS = 89_478_485  # Pillow warns about larger images
 
 _ARRAY = ".npy"
 _ARRAY_MAGIC = b"\x93NUMPY"
-_OF_FRAMES = ("PNG", "WEBP")
+_ANIMATED_FORMATS = ("PNG", "WEBP")
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "PPM")
 
 
 def decode_number(data: bytes, limits: Limits) -> int:
-    """Returns the integer that a text is."""
+    """Returns the integer that a text represents."""
     return int(data)
 
 
 def decode_text(data: bytes, limits: Limits) -> str:
-    """Returns a text of UTF-8."""
+    """Returns text encoded in UTF-8."""
     return data.decode()
 
 
 def decode_json(data: bytes, limits: Limits) -> Any:
-    """Returns a JSON value.
+    """Returns a JSON value, encoded in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        ValueError: It is none, an object has a name twice, of whose values one would be lost, or a number
-            would become infinity.
+        ValueError: The bytes are not JSON, an object has a repeated name, or a number is too large for a
+            `float`.
     """
-    # A check of each number would take as long again as all the rest.
     return parse_json(data.decode(json.detect_encoding(data)))
 
 
@@ -57,7 +59,8 @@ def decode_array(data: bytes, limits: Limits) -> Any:
     """Returns the array of a ``.npy`` file.
 
     Raises:
-        ValueError: It is none, or longer: of several arrays in one file, NumPy would read the first.
+        ValueError: The bytes are not a ``.npy`` file, its items are Python objects, or bytes follow the
+            array, which `numpy.load` would ignore.
     """
     file = io.BytesIO(data)
     array = np.lib.format.read_array(file, allow_pickle=False)
@@ -67,20 +70,21 @@ def decode_array(data: bytes, limits: Limits) -> Any:
 
 
 def decode_arrays(data: bytes, limits: Limits) -> dict[str, Any]:
-    """Returns the arrays of a ``.npz`` file by name; what is no array is bytes, as with `numpy.load`.
+    """Returns the arrays of a ``.npz`` file by name; other members are `bytes`, as with `numpy.load`.
 
     Raises:
-        ValueError: There are two of one name, of which one would be lost.
-        LimitError: Together they are larger than a member may be.
+        ValueError: Two arrays have the same name, or other bytes are in front of the archive: a part would be
+            lost.
+        LimitError: The members are together larger than `Limits.member_bytes`.
     """
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         names = [entry.filename.removesuffix(_ARRAY) for entry in entries]
         if len(set(names)) < len(names):
-            raise ValueError(f"it has two arrays of the name {repeated_name(names)!r}")
+            raise ValueError(f"it has two arrays with the name {repeated_name(names)!r}")
         if min((entry.header_offset for entry in entries), default=0):
-            raise ValueError("another archive, or other bytes, are in front of it")
+            raise ValueError("other bytes, such as another archive, are in front of it")
         limits.check("member_bytes", sum(entry.file_size for entry in entries), "a .npz file")
         for name, entry in zip(names, entries, strict=True):
             content = archive.read(entry)
@@ -90,41 +94,43 @@ def decode_arrays(data: bytes, limits: Limits) -> dict[str, Any]:
 
 
 def decode_image(data: bytes, limits: Limits) -> Any:
-    """Returns a PIL image in RGB, as WebDataset's ``decode("pil")`` does; the bytes without Pillow.
+    """Returns a PIL image in RGB, as WebDataset's ``decode("pil")`` does.
+
+    If Pillow is not installed, the bytes are returned.
 
     Warns:
-        IPFSDatasetWarning: It has colours of more than 8 bits a channel, and Pillow reads the upper 8.
+        IPFSDatasetWarning: The image has more than 8 bits per colour channel; Pillow reads only the upper 8.
 
     Raises:
-        LimitError: It has more than `MAX_PIXELS` pixels.
-        ValueError: It is none, or has several frames, or numbers that RGB does not hold.
+        LimitError: The image has more than `MAX_PIXELS` pixels.
+        ValueError: The bytes are not an image of a supported format, or the image has several frames, or
+            values that RGB cannot represent.
     """
     try:
         from PIL import Image  # noqa: PLC0415 - optional
     except ImportError:
         return data
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise LimitError(f"it has {image.width} x {image.height} pixels")
-            if image.format in _OF_FRAMES and (frames := getattr(image, "n_frames", 1)) > 1:
+            if image.format in _ANIMATED_FORMATS and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(f"it has {frames} frames, and all but the first would be lost")
             if has_wide_numbers(image):
                 raise ValueError(
-                    f"it is of Pillow's mode {image.mode!r}, with numbers of more than 8 bits, most of which "
-                    "RGB does not hold"
+                    f"it has Pillow's mode {image.mode!r}, whose values of more than 8 bits RGB cannot "
+                    "represent"
                 )
             if loses_bits(image):
-                # Without the name of the field, so that Python shows it once and not for each sample.
+                # The text does not name the sample, so that Python shows it once and not for each sample.
                 warnings.warn(
-                    "Some images have more than 8 bits a channel, of which Pillow reads the upper 8: "
-                    "WebDatasetReader(decode={'png': bytes}) gives the bytes of their files",
+                    "Some images have more than 8 bits per channel, and Pillow reads only the upper 8: "
+                    "WebDatasetReader(decode={'png': bytes}) returns the bytes of their files",
                     IPFSDatasetWarning,
                     stacklevel=2,
                 )
             return image.convert("RGB")
-    except bombs as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise LimitError(str(error)) from error
 
 

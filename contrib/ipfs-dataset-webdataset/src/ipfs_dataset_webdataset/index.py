@@ -1,4 +1,7 @@
-"""Which members of an archive make up each sample: eight bytes a sample, beside the archive's own index."""
+"""The index of a shard: which members of the archive make up each sample.
+
+It takes eight bytes per sample, in addition to the index of the archive.
+"""
 
 from __future__ import annotations
 
@@ -18,89 +21,101 @@ _MAGIC_AT, _MAGIC = 257, b"ustar"
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Returns the key of a member's sample and the member's field, None where it belongs to no sample.
+    """Divides the name of a member into the key of its sample and its field.
 
-    The key is the path up to the first dot of its last part; the field is what follows, in lower case.
+    The key is the path up to the first dot of the file name; the field is the rest after that dot, in lower
+    case. These are the rules of `base_plus_ext` and `group_by_keys` in webdataset.
+
+    Returns:
+        The key and the field, or None if the file name has no dot or begins with one: such a member belongs
+        to no sample.
     """
     folder, slash, base = name.rpartition("/")
     stem, dot, field = base.partition(".")
     return (folder + slash + stem, field.lower()) if stem and dot else None
 
 
-class Keys:
-    """The keys of an archive's samples so far: members of one key that are apart would be cut samples.
+class SampleChecker:
+    """Checks that the samples of an archive are whole, while they are found in order.
 
-    Samples that share a key and have the same fields, as in archives put together, are samples of their own.
+    If the members of a sample are not consecutive, the sample appears as several with the same key and no
+    common field. Samples that share a key and a field, as in concatenated archives, are separate samples.
 
     Args:
-        name: What errors call the archive.
-        scattered: Whether members of one key that are apart are samples of their own.
+        name: The name of the archive, for errors.
+        scattered: Whether members with the same key that are not consecutive are allowed.
+
+    Attributes:
+        members: The number of members of the archive found so far. The caller counts them.
     """
 
     def __init__(self, name: str, *, scattered: bool) -> None:
+        self.members = 0
         self._name = name
-        self._fields: dict[str, frozenset[str]] = {}
-        self._shared: dict[frozenset[str], frozenset[str]] = {}
         self._scattered = scattered
-        self._samples = 0
-        self._common: frozenset[str] | None = None
-        self._last: tuple[str, frozenset[str]] = "", frozenset()
+        self._fields_of: dict[str, frozenset[str]] = {}
+        # Nearly all samples have the same fields, so equal sets are stored once.
+        self._field_sets: dict[frozenset[str], frozenset[str]] = {}
+        self._last_key = ""
+        self._last_fields: frozenset[str] | None = None
+        self._common_fields: frozenset[str] | None = None  # of all samples but the last
 
     def add(self, key: str, fields: Iterable[str]) -> None:
-        """Adds a sample.
+        """Adds the next sample.
 
         Raises:
-            FormatError: One before has the same key, and none of its fields: both are parts of one.
+            FormatError: An earlier sample has the same key and no field in common: both are parts of one.
         """
-        self._samples += 1
         found = frozenset(fields)
-        if self._last[1]:
-            last = self._last[1]
-            self._common = last if self._common is None else self._common & last
-        self._last = key, found
+        found = self._field_sets.setdefault(found, found)
+        if self._last_fields is not None:
+            common = self._common_fields
+            self._common_fields = (
+                self._last_fields if common is None else common & self._last_fields
+            )
+        self._last_key, self._last_fields = key, found
         if self._scattered:
             return
-        found = self._shared.setdefault(found, found)  # nearly all samples have the same
-        before = self._fields.setdefault(key, found)
+        before = self._fields_of.setdefault(key, found)
         if before is not found and before.isdisjoint(found):
             raise FormatError(
-                f"The members of the sample {key!r} of {self._name!r} are apart: {_listed(before)} come "
-                f"before other samples, and {_listed(found)} behind them. Make the archive with its members "
-                "sorted by name, as 'tar --sort=name' does, or read the parts as samples of their own by "
+                f"The members of the sample {key!r} of {self._name!r} are not consecutive: {_listed(before)} "
+                f"come before other samples, and {_listed(found)} after them. Sort the members of the "
+                "archive by name, as 'tar --sort=name' does, or read the parts as separate samples with "
                 "WebDatasetReader(scattered=True)."
             )
 
-    def check_end(self, source: ObjectFile, members: int) -> None:
-        """Checks what an archive has, when all of it was added.
+    def check_end(self, source: ObjectFile) -> None:
+        """Checks the last sample, after all samples were added.
 
         Args:
             source: The archive.
-            members: How many members it has.
 
         Raises:
-            FormatError: It has members and no samples, or ends within a sample.
+            FormatError: The archive has members but no samples, or ends within a sample.
         """
-        key, fields = self._last
-        missing = (self._common or frozenset()) - fields
-        if missing and not _is_other(source) and not _has_end_mark(source):
+        if self._last_fields is None:
+            if self.members:
+                raise FormatError(
+                    f"None of the {self.members} members of {self._name!r} belongs to a sample, because none "
+                    "has a name with a key and an extension, such as '7.jpg': read the archive as 'tar'."
+                )
+            return
+        missing = (self._common_fields or frozenset()) - self._last_fields
+        if missing and _is_plain_tar(source) and not _has_end_mark(source):
             raise FormatError(
-                f"{self._name!r} is cut off: it has no mark of its end, and its last sample, {key!r}, has no "
-                f"{_listed(missing)}, which all others have. Publish it again from a complete file."
-            )
-        if members and not self._samples:
-            raise FormatError(
-                f"None of the {members} members of {self._name!r} belongs to a sample, for none has a name "
-                "such as '7.jpg', with a key and an extension: read it as 'tar'."
+                f"{self._name!r} is cut off: it has no end mark, and its last sample, {self._last_key!r}, "
+                f"lacks {_listed(missing)}, which all others have. Publish it again from a complete file."
             )
 
 
-def _is_other(source: ObjectFile) -> bool:
-    """Returns whether a file does not begin as a TAR archive does, as compressed ones do not."""
-    return source.read_at(_MAGIC_AT, len(_MAGIC)) != _MAGIC
+def _is_plain_tar(source: ObjectFile) -> bool:
+    """Returns whether a file is an uncompressed TAR archive, whose header has ``ustar`` at byte 257."""
+    return source.read_at(_MAGIC_AT, len(_MAGIC)) == _MAGIC
 
 
 def _has_end_mark(source: ObjectFile) -> bool:
-    """Returns whether a TAR archive ends with zeros, as complete ones do."""
+    """Returns whether a TAR archive ends with a block of zeros, as POSIX requires."""
     return not any(source.read_at(max(0, source.size - _BLOCK_BYTES), _BLOCK_BYTES))
 
 
@@ -109,43 +124,49 @@ def _listed(fields: frozenset[str]) -> str:
 
 
 class SampleIndex(MemberIndex):
-    """Where each sample of an archive lies: members of one key that follow each other are a sample.
+    """The samples of an archive: each is a run of consecutive members with the same key.
 
     Args:
         members: The index of the archive.
-        keys: What checks the keys.
+        checker: A new checker for the archive.
         source: The archive.
 
+    Attributes:
+        members: The index of the archive.
+
     Raises:
-        FormatError: The members of a sample are apart, or there are no samples, or the last is cut off.
+        FormatError: The members of a sample are not consecutive, there are no samples, or the last sample is
+            cut off.
     """
 
-    def __init__(self, members: MemberIndex, keys: Keys, source: ObjectFile) -> None:
+    def __init__(self, members: MemberIndex, checker: SampleChecker, source: ObjectFile) -> None:
         self.members = members
-        self._firsts = array("Q")
-        last: str | None = None
+        self._firsts = array("Q")  # the number of the first member of each sample
+        last_key: str | None = None
         fields: list[str] = []
         for position in range(len(members)):
-            found = split_name(members.name(position))
-            if found is None:
+            parts = split_name(members.name(position))
+            if parts is None:
                 continue
-            if found[0] != last:
-                if last is not None:
-                    keys.add(last, fields)
-                last, fields = found[0], []
+            key, field = parts
+            if key != last_key:
+                if last_key is not None:
+                    checker.add(last_key, fields)
+                last_key, fields = key, []
                 self._firsts.append(position)
-            fields.append(found[1])
-        if last is not None:
-            keys.add(last, fields)
-        keys.check_end(source, len(members))
+            fields.append(field)
+        if last_key is not None:
+            checker.add(last_key, fields)
+        checker.members = len(members)
+        checker.check_end(source)
 
     def __len__(self) -> int:
         return len(self._firsts)
 
     def name(self, position: int) -> str:
-        found = split_name(self.members.name(self._firsts[position]))
-        assert found is not None, "samples begin with a member that has a key"
-        return found[0]
+        parts = split_name(self.members.name(self._firsts[position]))
+        assert parts is not None, "the first member of a sample has a key"
+        return parts[0]
 
     def span(self, position: int) -> Span:
         spans = [self.members.span(member) for member, _ in self.fields(position)]
@@ -163,8 +184,12 @@ class SampleIndex(MemberIndex):
         return index
 
     def fields(self, position: int) -> list[tuple[int, str]]:
-        """Returns the members of a sample: the number of each in the archive, and its field."""
-        following = position + 1
-        stop = self._firsts[following] if following < len(self) else len(self.members)
-        names = ((n, split_name(self.members.name(n))) for n in range(self._firsts[position], stop))
-        return [(number, found[1]) for number, found in names if found is not None]
+        """Returns the number in the archive and the field of each member of a sample."""
+        is_last = position + 1 == len(self)
+        stop = len(self.members) if is_last else self._firsts[position + 1]
+        fields = []
+        for member in range(self._firsts[position], stop):
+            parts = split_name(self.members.name(member))
+            if parts is not None:
+                fields.append((member, parts[1]))
+        return fields

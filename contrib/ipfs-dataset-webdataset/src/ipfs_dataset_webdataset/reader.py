@@ -1,4 +1,4 @@
-"""The reader: neighbouring members of a TAR archive that share a key are one sample."""
+"""The reader of WebDataset shards: consecutive members of a TAR archive with the same key are one sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, LimitError, Reader, open_reader
 from ipfs_dataset_webdataset.decoders import DECODERS
-from ipfs_dataset_webdataset.index import Keys, SampleIndex, split_name
+from ipfs_dataset_webdataset.index import SampleChecker, SampleIndex, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,18 +19,18 @@ _KEY = "__key__"
 
 
 class WebDatasetReader(Reader):
-    """Reads a TAR archive in WebDataset's layout, as ``(key, {"__key__": key, extension: value})``.
+    """Reads a TAR archive with the layout of WebDataset, as ``(key, {"__key__": key, extension: value})``.
 
-    Members are decoded by the last part of their extension: images, numbers, texts, JSON and arrays.
-    Everything else stays bytes, pickles among it, which are never loaded.
+    The last part of a member's extension decides how it is decoded: as an image, a number, text, JSON or
+    arrays (see `decoders`). All other members are `bytes`. Pickles are never loaded.
 
     Args:
-        decode: False leaves every member bytes. A mapping of extensions to functions of the bytes adds to
-            what is decoded, or replaces it; ``{"jpg": bytes}`` leaves one extension bytes. A whole
-            extension such as ``"seg.png"`` goes before its last part.
-        scattered: Whether members of one key that are apart, with members of other keys between, are samples
-            of their own. By default that is a `FormatError`, unless they have a field in common: else an
-            archive that is not sorted would give parts of samples.
+        decode: With False, every member is `bytes`. A mapping from extensions to functions of `bytes` adds
+            decoders or replaces them; ``{"jpg": bytes}`` leaves JPEG files undecoded. A whole extension such
+            as ``"seg.png"`` has precedence over its last part.
+        scattered: Whether members with the same key that are not consecutive become separate samples. By
+            default they raise `FormatError`, unless they have a field in common, because an archive that is
+            not sorted would give parts of samples.
     """
 
     scans_to_slice = True
@@ -42,68 +42,74 @@ class WebDatasetReader(Reader):
         scattered: bool = False,
     ) -> None:
         given = {} if isinstance(decode, bool) else dict(decode)
-        self._own = {extension.lower().lstrip("."): given[extension] for extension in given}
+        self._own_decoders = {
+            extension.lower().lstrip("."): decoder for extension, decoder in given.items()
+        }
         self._decodes = decode is not False
         self._scattered = scattered
         self._tar = open_reader("tar")
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        keys, members = self._keys(source), 0
-
-        def parts() -> Iterator[tuple[str, str, bytes]]:
-            nonlocal members
-            for name, data in self._tar.samples(source):
-                members += 1
-                if (found := split_name(name)) is not None:
-                    yield *found, data
-
-        for key, of_key in groupby(parts(), key=itemgetter(0)):
-            sample = self._sample(source, key, ((field, data) for _, field, data in of_key))
-            keys.add(key, (field for field in sample[1] if field != _KEY))
+        checker = self._checker(source)
+        for key, members in groupby(self._members(source, checker), key=itemgetter(0)):
+            sample = self._sample(source, key, ((field, data) for _, field, data in members))
+            checker.add(key, (field for field in sample[1] if field != _KEY))
             yield sample
-        keys.check_end(source, members)
+        checker.check_end(source)
+
+    def _members(
+        self, source: ObjectFile, checker: SampleChecker
+    ) -> Iterator[tuple[str, str, bytes]]:
+        """Yields ``(key, field, data)`` for each member that belongs to a sample."""
+        for name, data in self._tar.samples(source):
+            checker.members += 1
+            if (parts := split_name(name)) is not None:
+                yield *parts, data
 
     def sliceable(self, source: ObjectFile) -> bool:
         return self._tar.sliceable(source)
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
         index = self.index(source)
-        begin = 0
+        first_byte = 0
         for position in range(len(index)):
-            # Links lead back to earlier bytes, and an empty member may lie at the very end.
-            begin = max(begin, min(index.span(position)[0], source.size - 1))
-            if begin >= stop:
+            # A sample belongs to the slice in which it begins. The positions must not decrease, although a
+            # link has the span of an earlier member, and must lie in the file, although an empty last member
+            # begins at its end.
+            first_byte = max(first_byte, min(index.span(position)[0], source.size - 1))
+            if first_byte >= stop:
                 return
-            if begin >= start:
+            if first_byte >= start:
                 yield self.read(source, index, position)
 
     def index(self, source: ObjectFile) -> SampleIndex:
-        """Returns where each sample lies, from the archive's headers.
+        """Returns the samples of the archive; this reads the header of each member.
 
         Raises:
-            FormatError: The archive is damaged or compressed, or the members of a sample are apart.
+            FormatError: The archive is damaged or compressed, or the members of a sample are not consecutive.
         """
-        return SampleIndex(cast("MemberIndex", self._tar.index(source)), self._keys(source), source)
+        members = cast("MemberIndex", self._tar.index(source))
+        return SampleIndex(members, self._checker(source), source)
 
-    def _keys(self, source: ObjectFile) -> Keys:
-        return Keys(source.name, scattered=self._scattered)
+    def _checker(self, source: ObjectFile) -> SampleChecker:
+        return SampleChecker(source.name, scattered=self._scattered)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        found = cast("SampleIndex", index)
-        parts = (
-            (field, self._tar.read(source, found.members, member)[1])
-            for member, field in found.fields(position)
+        samples = cast("SampleIndex", index)
+        fields = (
+            (field, self._tar.read(source, samples.members, member)[1])
+            for member, field in samples.fields(position)
         )
-        return self._sample(source, found.name(position), parts)
+        return self._sample(source, samples.name(position), fields)
 
-    def _sample(self, source: ObjectFile, key: str, parts: Iterable[tuple[str, bytes]]) -> Sample:
+    def _sample(self, source: ObjectFile, key: str, fields: Iterable[tuple[str, bytes]]) -> Sample:
         sample: dict[str, Any] = {_KEY: key}
         size = 0
-        for field, data in parts:
+        for field, data in fields:
             if field in sample:
                 raise FormatError(
-                    f"The sample {key!r} of {source.name!r} has the field {field!r} twice: give every "
-                    "sample a key of its own, and each of its members another extension."
+                    f"The sample {key!r} of {source.name!r} has the field {field!r} twice: give each "
+                    "sample its own key, and each of its members its own extension."
                 )
             size += len(data)
             source.limits.check("read_bytes", size, f"the sample {key!r} of {source.name!r}")
@@ -112,9 +118,9 @@ class WebDatasetReader(Reader):
 
     def _decoded(self, source: ObjectFile, key: str, field: str, data: bytes) -> Any:
         last = field.rpartition(".")[2]
-        own = self._own.get(field, self._own.get(last))
-        if own is not None:
-            return own(data)
+        own_decoder = self._own_decoders.get(field, self._own_decoders.get(last))
+        if own_decoder is not None:
+            return own_decoder(data)
         decoder = DECODERS.get(last) if self._decodes else None
         if decoder is None:
             return data
@@ -123,15 +129,15 @@ class WebDatasetReader(Reader):
             return decoder(data, source.limits)
         except (LimitError, MemoryError) as error:
             raise LimitError(
-                f"{what} is too large to be decoded: {error}. {_hint(last)}"
+                f"{what} is too large to be decoded: {error}. {_undecoded_hint(last)}"
             ) from error
         except IPFSDatasetError:
             raise
         except Exception as error:
             raise FormatError(
-                f"{what} cannot be decoded: {str(error) or type(error).__name__}. {_hint(last)}"
+                f"{what} cannot be decoded: {str(error) or type(error).__name__}. {_undecoded_hint(last)}"
             ) from error
 
 
-def _hint(extension: str) -> str:
-    return f"WebDatasetReader(decode={{{extension!r}: bytes}}) leaves it bytes."
+def _undecoded_hint(extension: str) -> str:
+    return f"WebDatasetReader(decode={{{extension!r}: bytes}}) returns its bytes."
