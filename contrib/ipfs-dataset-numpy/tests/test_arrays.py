@@ -1,4 +1,4 @@
-"""Arrays of every kind come back as they were saved; hostile files end in our errors."""
+"""The readers return arrays as they were saved, and raise typed errors for hostile files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def same(one, other):
 
 @given(array=arrays, version=st.sampled_from([(1, 0), (2, 0), (3, 0)]), order=st.sampled_from("CF"))
 @settings(deadline=None, max_examples=60)
-def test_any_array_comes_back_from_every_version(array, version, order):
+def test_any_array_is_read_as_saved_in_any_version_of_the_header(array, version, order):
     try:
         data = npy(np.asarray(array, order=order), version=version)
     except UnicodeEncodeError:  # the names of fields, before version 3
@@ -58,7 +58,7 @@ def test_any_array_comes_back_from_every_version(array, version, order):
 
 @given(array=arrays.filter(lambda array: array.ndim))
 @settings(deadline=None)
-def test_rows_are_those_of_the_array(array):
+def test_samples_are_the_rows_of_the_array(array):
     file, reader = MemoryFile(npy(np.ascontiguousarray(array))), NpyRowsReader()
     index = reader.index(file)
     found = [row for _, row in reader.samples(file)]
@@ -67,7 +67,7 @@ def test_rows_are_those_of_the_array(array):
     assert all(same(reader.read(file, index, n)[1], array[n]) for n in range(len(array)))
 
 
-def test_a_row_reads_that_row_alone_and_the_index_is_a_few_numbers():
+def test_a_row_reads_only_its_own_bytes_and_the_index_is_small():
     array = np.arange(3_000_000, dtype="i4").reshape(-1, 3)
     file, reader = MemoryFile(npy(array)), NpyRowsReader()
     index = reader.index(file)
@@ -78,7 +78,7 @@ def test_a_row_reads_that_row_alone_and_the_index_is_a_few_numbers():
     assert file.reads == [index.span(777_777)]
 
 
-def test_iterating_reads_in_pieces_and_gives_rows_that_stand_alone():
+def test_iterating_reads_in_pieces_and_returns_copies_of_rows():
     array = np.zeros((5000, 1000), "f4")
     file = MemoryFile(npy(array))
     first = next(NpyRowsReader().samples(file))[1]
@@ -87,7 +87,7 @@ def test_iterating_reads_in_pieces_and_gives_rows_that_stand_alone():
     assert first.base is None
 
 
-def test_rows_in_fortran_order_are_refused_with_what_to_do():
+def test_rows_in_fortran_order_raise_an_error_that_names_a_remedy():
     with pytest.raises(FormatError, match=r"'object' is in Fortran order.*ascontiguousarray"):
         NpyRowsReader().index(MemoryFile(npy(np.ones((3, 2), order="F"))))
 
@@ -97,7 +97,7 @@ def test_a_single_value_has_no_rows():
         NpyRowsReader().index(MemoryFile(npy(np.float64(1))))
 
 
-def test_objects_are_refused_and_never_unpickled():
+def test_python_objects_raise_an_error_and_are_never_unpickled():
     buffer = io.BytesIO()
     np.save(buffer, np.array([print], object), allow_pickle=True)
     for reader in (NpyReader(), NpyRowsReader()):
@@ -130,32 +130,32 @@ def with_header(text, data=b""):
         "",
     ],
 )
-def test_hostile_headers(text):
+def test_invalid_headers_raise_an_error(text):
     for reader in (NpyReader(), NpyRowsReader()):
         with pytest.raises((FormatError, LimitError), match="object"):
             list(reader.samples(MemoryFile(with_header(text, bytes(8)))))
 
 
-def test_rows_without_bytes_are_limited_in_number():
+def test_the_number_of_rows_without_bytes_is_limited():
     data = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000,)}")
     with pytest.raises((LimitError, FormatError), match="object"):
         NpyRowsReader().index(MemoryFile(data))
 
 
-def test_an_array_larger_than_the_limit_is_refused_unread():
+def test_an_array_larger_than_the_limit_raises_an_error_before_it_is_read():
     file = MemoryFile(npy(np.zeros(1000)))
     with pytest.raises(LimitError, match=r"8000 bytes.*'npy_rows'"):
         list(NpyReader(max_bytes=7999).samples(file))
     assert file.bytes_read < 200
 
 
-def test_a_bomb_in_an_archive_is_refused_unread():
+def test_a_decompression_bomb_in_an_archive_raises_an_error():
     np.savez_compressed(packed := io.BytesIO(), zeros=np.zeros(1 << 20))
     with pytest.raises(LimitError, match=r"'zeros\.npy' of 'object' \(at its byte 0\) has"):
         list(NpzReader(max_bytes=1 << 20).samples(MemoryFile(packed.getvalue())))
 
 
-def test_what_else_an_archive_holds_is_bytes_as_with_numpy():
+def test_other_members_of_an_archive_are_bytes_as_with_numpy():
     np.savez(packed := io.BytesIO(), a=np.arange(3))
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("README.txt", "hello")
@@ -180,7 +180,7 @@ def members(*contents):
 
 
 @pytest.mark.parametrize("names", [("a.npy", "a.npy"), ("a", "a.npy")])
-def test_two_arrays_of_one_name_are_refused_rather_than_one_lost(names):
+def test_two_arrays_with_the_same_name_raise_an_error(names):
     file = MemoryFile(members(*((name, npy(np.arange(n))) for n, name in enumerate(names))))
     for read in (lambda: list(NpzReader().samples(file)), lambda: NpzReader().index(file)):
         with pytest.raises(
@@ -189,7 +189,7 @@ def test_two_arrays_of_one_name_are_refused_rather_than_one_lost(names):
             read()
 
 
-def test_archives_and_arrays_behind_each_other_are_refused_rather_than_one_lost():
+def test_several_archives_or_arrays_in_one_file_raise_an_error():
     one, other = members(("a.npy", npy(np.arange(2)))), members(("b.npy", npy(np.arange(3))))
     with pytest.raises(FormatError, match=rf"begins at byte {len(one)}"):
         list(NpzReader().samples(MemoryFile(one + other)))
@@ -203,12 +203,12 @@ def test_archives_and_arrays_behind_each_other_are_refused_rather_than_one_lost(
         list(NpzReader().samples(MemoryFile(members(("a.npy", npy(np.arange(2)) + b"more")))))
 
 
-def test_an_archive_of_nothing_has_no_arrays():
+def test_an_empty_archive_has_no_arrays():
     assert list(NpzReader().samples(MemoryFile(members()))) == []
 
 
 @pytest.mark.parametrize("removed", [1, 8, 20])
-def test_an_array_whose_end_is_missing_names_the_bytes(removed):
+def test_an_error_for_an_array_that_is_cut_off_names_its_bytes(removed):
     data = npy(np.arange(9).reshape(3, 3))
     for reader in (NpyReader(), NpyRowsReader()):
         with pytest.raises(FormatError, match=r"'object'.*int64 of shape \(3, 3\) .* 128 to 200"):
@@ -220,12 +220,12 @@ def test_an_array_whose_end_is_missing_names_the_bytes(removed):
     ["longdouble", "clongdouble", [("a", "i4"), ("b", "longdouble", (2,))]],
     ids=["f", "c", "struct"],
 )
-def test_numbers_that_depend_on_the_processor_are_refused(dtype):
+def test_longdouble_raises_an_error(dtype):
     with pytest.raises(FormatError, match=r"its type is .*processor.*float64"):
         list(NpyReader().samples(MemoryFile(npy(np.zeros(3, dtype)))))
 
 
-def test_a_pickle_within_a_structure_is_refused():
+def test_python_objects_in_a_structured_array_raise_an_error():
     np.save(packed := io.BytesIO(), np.zeros(3, [("a", "i4"), ("b", "O")]), allow_pickle=True)
     with pytest.raises(FormatError, match=r"its type is \[\('a'.*Python objects"):
         list(NpyReader().samples(MemoryFile(packed.getvalue())))
@@ -238,13 +238,13 @@ def test_headers_of_python_2_are_read():
     assert value["(5L)"].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_a_field_of_the_header_twice_is_refused():
+def test_a_repeated_field_in_the_header_raises_an_error():
     text = "{'descr': '<i4', 'fortran_order': False, 'shape': (3,), 'shape': (1,)}"
     with pytest.raises(FormatError, match="has a field twice"):
         list(NpyReader().samples(MemoryFile(with_header(text, bytes(4)))))
 
 
-def test_truth_values_that_are_neither_are_refused():
+def test_boolean_values_other_than_0_and_1_raise_an_error():
     data = bytearray(npy(np.array([True, False])))
     data[-1] = 2
     with pytest.raises(FormatError, match="neither 0 nor 1"):
@@ -266,11 +266,11 @@ def test_truth_values_that_are_neither_are_refused():
     ],
     ids=str,
 )
-def test_values_of_other_machines_and_ages_stay_what_they_are(array):
+def test_values_are_converted_to_the_byte_order_of_this_machine(array):
     assert same(only(NpyReader(), npy(array)), array)
 
 
-def test_one_array_of_an_archive_is_read_without_the_others():
+def test_reading_an_array_of_an_archive_does_not_read_the_others():
     noise = np.random.default_rng(0).random((3, 50_000))
     np.savez(packed := io.BytesIO(), a=noise[0], b=noise[1], c=noise[2])
     file, reader = MemoryFile(packed.getvalue()), NpzReader()
@@ -282,7 +282,7 @@ def test_one_array_of_an_archive_is_read_without_the_others():
     assert file.bytes_read < noise[1].nbytes * 1.5
 
 
-def test_a_source_that_fails_is_no_damaged_archive():
+def test_an_error_of_the_source_is_raised_unchanged():
     def broken(start, size):
         raise TransportError("the gateway is down")
 
@@ -291,6 +291,6 @@ def test_a_source_that_fails_is_no_damaged_archive():
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\5\6"])
-def test_what_is_too_short_for_an_archive_is_refused(data):
+def test_a_file_too_short_for_an_archive_raises_an_error(data):
     with pytest.raises(FormatError, match=r"a\.npz"):
         list(NpzReader().samples(MemoryFile(data, "a.npz")))

@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for CIDs and the address."""
+"""The examples of README.md run as written, except for CIDs and the address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("100 ipfs://")
-    assert said[0].endswith(":41 (16,)")
-    assert said[1] == "uint8 (2, 2)"
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("100 ipfs://")
+    assert printed[0].endswith(":41 (16,)")
+    assert printed[1] == "uint8 (2, 2)"

@@ -1,6 +1,7 @@
-"""NumPy's files as formats of ipfs-dataset; importing this does not import NumPy.
+"""NumPy files as formats of ipfs-dataset.
 
-Public are `NpyReader` and `NpyRowsReader` in the module `npy`, and `NpzReader` in `npz`.
+The public classes are `npy.NpyReader`, `npy.NpyRowsReader` and `npz.NpzReader`. Importing this package does
+not import NumPy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``npy``, ``npy_rows`` and ``npz``."""
-    # No entry point to a class: it would import NumPy in every process that looks up a suffix.
+    # Entry points to the classes would import NumPy in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="npy",

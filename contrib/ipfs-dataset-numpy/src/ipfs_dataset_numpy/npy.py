@@ -1,4 +1,4 @@
-"""One array per file: as one sample, or a sample per row."""
+"""Readers of ``.npy`` files: the whole array is one sample, or each of its rows is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NpyReader(Reader):
     """Reads a ``.npy`` file as one sample ``(name, array)``.
 
     Args:
-        max_bytes: A larger array is a `LimitError`.
+        max_bytes: The maximum size of the array in bytes; reading a larger one raises `LimitError`.
     """
 
     cheap_index = True
@@ -41,7 +41,7 @@ class NpyReader(Reader):
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
 
-    # Not `decode`, which gets all of the bytes: the header alone tells that they are too many, or too few.
+    # `decode` would receive all bytes of the file, before the header shows that the array is too large.
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         header = _header(source)
         if header.size > self._max_bytes:
@@ -54,50 +54,67 @@ class NpyReader(Reader):
 
 
 class ArrayRowsIndex(RowsIndex):
-    """The index of an array whose rows are samples: arithmetic, whatever their number.
+    """The index of an array whose rows are samples. Its size does not depend on the number of rows.
 
     Args:
-        name: The file's; a sample's is ``name:number``.
-        header: What the file holds.
+        name: The name of the file. The name of a sample is ``name:number``.
+        header: The header of the file; the array has at least one axis and is in C order.
     """
 
     def __init__(self, name: str, header: Header) -> None:
         width = header.size // max(1, header.shape[0])
-        first, stop = (array("Q", [at]) for at in (header.start, header.start + width))
+        first_row = Extents(
+            array("Q", [header.start]), array("Q", [header.start + width]), width=width
+        )
         step = max(1, _PIECE_BYTES // max(1, width))
-        super().__init__(name, header.shape[0], {"": Extents(first, stop, width=width)}, step)
+        super().__init__(name, header.shape[0], {"": first_row}, step)
         self.header = header
 
     def rows(self, data: bytes, count: int) -> list[Any]:
-        """Returns the rows that some bytes of the file are."""
+        """Returns consecutive rows.
+
+        Args:
+            data: The bytes of the rows.
+            count: The number of rows.
+        """
         part = self.header._replace(shape=(count, *self.header.shape[1:]))
-        # Copies, or one row that is kept would keep all that were read with it.
+        # A view of one row would keep the memory of all rows that were read with it.
         return [row.copy() for row in part.array(data)]
 
 
 class NpyRowsReader(Reader):
-    """Reads a ``.npy`` file as one sample per row along its first axis, each by its range of bytes."""
+    """Reads each row of a ``.npy`` file, along the first axis, as a sample ``(name:number, array)``.
+
+    Reading a row reads only its bytes. The array has to be in C order.
+    """
 
     cheap_index = True
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        """Yields the rows, read many at a time: one by one takes several times as long for short ones."""
+        """Yields the rows. They are read in pieces of about 1 MiB, which is faster than row by row."""
         index = self.index(source)
-        for first in range(0, len(index), index.step):
-            stop = min(first + index.step, len(index))
-            start, end = index.span(first)[0], index.span(stop - 1)[1]
+        for first_row in range(0, len(index), index.step):
+            stop_row = min(first_row + index.step, len(index))
+            start, stop = index.span(first_row)[0], index.span(stop_row - 1)[1]
             with reading(repr(source.name)):
-                rows = index.rows(source.read_at(start, end - start), stop - first)
-            yield from ((index.name(first + number), row) for number, row in enumerate(rows))
+                rows = index.rows(source.read_at(start, stop - start), stop_row - first_row)
+            for number, row in enumerate(rows, first_row):
+                yield index.name(number), row
 
     def index(self, source: ObjectFile) -> ArrayRowsIndex:
+        """Returns the positions of the rows; this reads only the header.
+
+        Raises:
+            FormatError: The array has no rows or is in Fortran order, or the file is damaged.
+            LimitError: The array has more than `MAX_ROWS` rows.
+        """
         header = _header(source)
         if not header.shape:
             raise FormatError(f"{source.name!r} is a single value without rows: read it as 'npy'.")
         if header.fortran:
             raise FormatError(
-                f"{source.name!r} is in Fortran order, so that its rows are scattered: save it again "
-                "after numpy.ascontiguousarray, or read it as 'npy'."
+                f"{source.name!r} is in Fortran order, so its rows are not contiguous: convert the array "
+                "with numpy.ascontiguousarray and save it again, or read it as 'npy'."
             )
         if header.shape[0] > MAX_ROWS:
             raise LimitError(

@@ -1,4 +1,4 @@
-"""Several arrays per file: a ZIP archive of ``.npy`` files, one sample each."""
+"""The reader of ``.npz`` files: ZIP archives of ``.npy`` files, each of which is a sample."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _END_BYTES = 22
 
 
 class NpzReader(Reader):
-    """Reads a ``.npz`` file as one sample ``(name, array)`` per array.
+    """Reads each array of a ``.npz`` file as a sample ``(name, array)``.
 
-    Members that are no ``.npy`` files are bytes, as `numpy.load` has them. An archive with two
-    arrays of one name is a `FormatError`: in a dict, which is what `numpy.load` returns, one would be lost.
+    Members that are not ``.npy`` files are `bytes`, as with `numpy.load`. If two arrays have the same name,
+    `FormatError` is raised, because one would be lost in a dict such as `numpy.load` returns.
 
     Args:
-        max_bytes: A larger array is a `LimitError`.
+        max_bytes: The maximum size of an array in bytes; reading a larger one raises `LimitError`.
     """
 
     cheap_index = True
@@ -43,19 +43,21 @@ class NpzReader(Reader):
     def index(self, source: ObjectFile) -> SpanIndex:
         with _opened(source) as (_, entries):
             starts = [entry.header_offset for entry in entries]
-            # A member reaches no further than to the next, in whatever order the directory has them.
-            following = dict(pairwise([*sorted(starts), source.size]))
-            stops = [following[start] for start in starts]
+            # A member ends before the next one begins; the directory may list them in another order.
+            stop_of = dict(pairwise([*sorted(starts), source.size]))
+            stops = [stop_of[start] for start in starts]
             return SpanIndex(map(_name, entries), starts, stops)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        start, _ = index.span(position)  # the index may be a part of the archive's
+        start, _ = index.span(
+            position
+        )  # not by position: the index may cover a part of the archive
         with _opened(source) as (archive, entries):
             entry = next((entry for entry in entries if entry.header_offset == start), None)
             if entry is None:
                 raise FormatError(
-                    f"{source.name!r} has no array at byte {start}, where its index has number {position}: "
-                    "the index is that of another file"
+                    f"{source.name!r} has no array at byte {start}, the position of sample {position} in its "
+                    "index: the index belongs to another file"
                 )
             return self._array(archive, entry, source.name)
 
@@ -63,8 +65,9 @@ class NpzReader(Reader):
         what = f"The array {entry.filename!r} of {name!r} (at its byte {entry.header_offset})"
         if entry.file_size > self._max_bytes:
             raise LimitError(
-                f"{what} has {entry.file_size} bytes, more than the limit of {self._max_bytes}: raise it "
-                "by NpzReader(max_bytes=…), or publish it as a .npy file and read that as 'npy_rows'."
+                f"{what} has {entry.file_size} bytes, more than the limit of {self._max_bytes}: raise "
+                "the limit with NpzReader(max_bytes=…), or publish the array as a .npy file and read that as "
+                "'npy_rows'."
             )
         with reading(what), archive.open(entry) as member:
             data = member.read()
@@ -82,7 +85,7 @@ def _opened(source: ObjectFile) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.
     """Opens an archive and yields it with its members, except directories.
 
     Raises:
-        FormatError: It is damaged, is not the whole file, or has several members of one name.
+        FormatError: The archive is damaged, does not fill the file, or has members with the same name.
     """
     view = FileView(source)
     with reading(repr(source.name)), view.errors():
@@ -96,16 +99,16 @@ def _opened(source: ObjectFile) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.
 
 
 def _check_extent(archive: zipfile.ZipFile, source: ObjectFile) -> None:
-    """Checks that a file is one archive: of several, one behind the other, only the last would be read."""
+    """Checks that an archive fills the file. Of several archives in one file, only the last would be read."""
     start = min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir)
     if start:
         raise ValueError(
-            f"its archive begins at byte {start}, and what is before it would be lost, such as the arrays of "
-            "another archive"
+            f"its archive begins at byte {start}, and the bytes before it, perhaps another archive, would be "
+            "lost"
         )
     tail_size = _END_BYTES + len(archive.comment)
     if not source.read_at(source.size - tail_size, tail_size).startswith(_END_MAGIC):
-        raise ValueError("bytes follow the end of its archive, and would be lost")
+        raise ValueError("bytes follow the end of its archive, and they would be lost")
 
 
 def _check_names(entries: list[zipfile.ZipInfo]) -> None:
@@ -114,11 +117,12 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
         first = seen.setdefault(_name(entry), entry)
         if first is not entry:
             raise ValueError(
-                f"it has two arrays of the name {_name(entry)!r}, {first.filename!r} at byte "
+                f"it has two arrays with the name {_name(entry)!r}, {first.filename!r} at byte "
                 f"{first.header_offset} and {entry.filename!r} at byte {entry.header_offset}: rename one, or "
-                "read the file as 'zip', which gives the bytes of each member"
+                "read the file as 'zip', which returns the bytes of each member"
             )
 
 
 def _name(entry: zipfile.ZipInfo) -> str:
+    """Returns the name of an array, as `numpy.load` does."""
     return entry.filename.removesuffix(_SUFFIX)
