@@ -1,4 +1,4 @@
-"""The formats keep the contract that is asked of everybody's, however the datasets are stored."""
+"""The formats pass the contract tests for readers, for each way of storing datasets."""
 
 from __future__ import annotations
 

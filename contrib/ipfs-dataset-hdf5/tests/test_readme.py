@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for CIDs and the address."""
+"""The examples of README.md run as written, except for CIDs and the address."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["50 (8, 8) 41", "(50, 8, 8)", "{'labels': np.int64(49)}"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["50 (8, 8) 41", "(50, 8, 8)", "{'labels': np.int64(49)}"]

@@ -1,4 +1,4 @@
-"""The format keeps the contract that is asked of everybody's."""
+"""The format passes the contract tests for readers."""
 
 from __future__ import annotations
 

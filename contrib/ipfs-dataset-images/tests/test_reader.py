@@ -1,4 +1,4 @@
-"""Classes as torchvision numbers them; damage, bombs and bad lists end in our errors."""
+"""The reader: classes, modes, frames, and errors for damaged files, bombs and invalid lists."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def samples(files, **options):
     files=st.sets(st.tuples(names, names, st.sampled_from([".png", ".JPG", ".txt"])), min_size=1)
 )
 @settings(deadline=None)
-def test_images_and_classes_are_those_of_torchvision(files):
+def test_images_and_classes_have_the_order_of_torchvision(files):
     images = sorted((name, stem + suffix) for name, stem, suffix in files if suffix != ".txt")
     found = {f"{name}/{stem}{suffix}": PNG for name, stem, suffix in files}
     if not images:
@@ -61,17 +61,17 @@ def test_images_and_classes_are_those_of_torchvision(files):
 
 @pytest.mark.parametrize("kind", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_images_of_every_kind_are_rgb(kind, mode):
+def test_images_of_every_format_are_converted_to_rgb(kind, mode):
     ((_, (found, _)),) = samples({"a/x.png": image(kind, mode)})
     assert (found.mode, found.size) == ("RGB", (5, 4))
 
 
-def test_bytes_and_other_extensions():
+def test_files_with_other_extensions_are_returned_as_bytes():
     files = {"a/1.RAW": b"one", "b/2.png": PNG}
     assert samples(files, extensions=[".raw"], decode=False) == [("a/1.RAW", (b"one", 0))]
 
 
-def test_classes_can_be_fixed():
+def test_classes_fixes_the_labels():
     files = {"b/1.png": PNG, "c/1.png": PNG}
     found = samples(files, classes=["c", "a", "b"], decode=False)
     assert [label for _, (_, label) in found] == [2, 0]
@@ -79,7 +79,7 @@ def test_classes_can_be_fixed():
         samples(files, classes=["a", "b"])
 
 
-def test_damage_names_the_image():
+def test_an_error_for_a_damaged_image_names_it():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     for data in (b"", b"no image", PNG[:50], image("JPEG")[:-40], eps):
         with pytest.raises(FormatError, match=r"'a/2\.png', cannot be decoded: it is damaged"):
@@ -88,7 +88,7 @@ def test_damage_names_the_image():
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=100)
-def test_changed_bytes_are_an_image_or_our_error(data):
+def test_changed_bytes_give_an_image_or_a_typed_error(data):
     original = data.draw(st.sampled_from([image(kind) for kind in ("JPEG", "PNG", "TIFF", "BMP")]))
     changed = bytearray(original)
     for place in data.draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=4)):
@@ -106,7 +106,7 @@ def frames(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_images_of_several_frames_are_refused_rather_than_cut_to_the_first(kind):
+def test_images_with_several_frames_raise_an_error_unless_the_first_is_wanted(kind):
     files = {"a/1.png": PNG, "a/2.png": frames(kind)}
     with pytest.raises(FormatError, match=r"'a/2\.png', .*it has 2 frames.*frames='first'"):
         samples(files)
@@ -116,7 +116,7 @@ def test_images_of_several_frames_are_refused_rather_than_cut_to_the_first(kind)
         ImagesReader(frames="last")
 
 
-def test_a_small_copy_is_no_second_frame():
+def test_a_reduced_copy_is_not_a_frame():
     large, small = Image.new("RGB", (9, 7), "red"), Image.new("RGB", (3, 2), "blue")
     small.encoderinfo = {"tiffinfo": {254: 1}}
     large.save(buffer := io.BytesIO(), "TIFF", save_all=True, append_images=[small])
@@ -141,24 +141,24 @@ def png(bits, colour, channels):
     "data", [png(16, 2, 3), png(16, 6, 4), png(16, 4, 2), b"P6 2 1 65535\n" + bytes(range(12))]
 )
 def test_colours_of_more_than_eight_bits_are_read_with_a_warning(data):
-    with pytest.warns(IPFSDatasetWarning, match=r"Pillow reads the upper 8.*decode=False"):
+    with pytest.warns(IPFSDatasetWarning, match=r"Pillow reads only the upper 8.*decode=False"):
         ((_, (found, _)),) = samples({"a/x.png": data})
     assert found.mode == "RGB"
 
 
 @pytest.mark.parametrize("data", [png(8, 2, 3), b"P6 2 1 255\n" + bytes(range(6))])
-def test_colours_of_eight_bits_are_read_without_one(data):
+def test_colours_of_eight_bits_are_read_without_a_warning(data):
     assert len(samples({"a/x.png": data})) == 1
 
 
 @pytest.mark.parametrize(
     ("mode", "kind"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I", "TIFF"), ("F", "TIFF")]
 )
-def test_numbers_of_more_than_eight_bits_are_refused_rather_than_cut(mode, kind):
+def test_values_that_the_mode_cannot_represent_raise_an_error(mode, kind):
     Image.new(mode, (2, 1), 12_345).save(buffer := io.BytesIO(), kind)
     files = {"a/1.png": buffer.getvalue()}
     for to in ("RGB", "L"):
-        with pytest.raises(FormatError, match=r"'a/1\.png', .*it is of Pillow's mode.*mode=None"):
+        with pytest.raises(FormatError, match=r"'a/1\.png', .*it has Pillow's mode.*mode=None"):
             samples(files, mode=to)
     for to in (None, mode, "I" if mode == "I;16" else mode):
         ((_, (found, _)),) = samples(files, mode=to)
@@ -175,7 +175,7 @@ def test_transparency_can_be_kept():
 
 
 @pytest.mark.parametrize("kind", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
-def test_an_image_that_is_cut_off_is_the_whole_image_or_an_error(kind):
+def test_a_file_that_is_cut_off_gives_the_whole_image_or_an_error(kind):
     data = image(kind, size=(40, 30))
     (whole,) = (found.tobytes() for _, (found, _) in samples({"a/1.png": data}))
     for stop in range(len(data) // 8, len(data), max(1, len(data) // 40)):
@@ -186,7 +186,7 @@ def test_an_image_that_is_cut_off_is_the_whole_image_or_an_error(kind):
         assert found.tobytes() == whole
 
 
-def test_bombs_are_refused_undecoded():
+def test_images_with_too_many_pixels_raise_an_error():
     with pytest.raises(LimitError, match=r"'a/1\.png', .*it has too many pixels: 20,.*max_pixels"):
         samples({"a/1.png": PNG}, max_pixels=19)
     for side in (10_000, 60_000):
@@ -196,19 +196,19 @@ def test_bombs_are_refused_undecoded():
 
 
 @pytest.mark.parametrize("files", [{"1.png": PNG}, {"a/1.txt": b""}, {"metadata.txt": b""}])
-def test_a_directory_without_images_is_an_error(files):
+def test_a_directory_without_images_raises_an_error(files):
     with pytest.raises(FormatError, match="'folder' has no images in folders of classes"):
         samples(files)
 
 
-def test_a_list_that_leads_elsewhere_is_refused_and_one_that_leads_nowhere_names_the_path():
+def test_a_list_with_paths_outside_of_the_directory_or_missing_files_raises_an_error():
     with pytest.raises(FormatError, match=r"metadata\.txt.*'\.\.'"):
         samples({"metadata.txt": b"a/../../1.png\n"})
     with pytest.raises(ObjectNotFoundError, match=r"a/9\.png"):
         samples({"metadata.txt": b"a/9.png\n"})
 
 
-def test_too_many_images_or_classes():
+def test_too_many_images_or_classes_raise_an_error():
     files = {f"{n}/1.png": PNG for n in range(4)}
     with pytest.raises(LimitError, match="members"):
         list(ImagesReader().samples(MemoryDirectory(files, limits=Limits(members=3))))
@@ -217,7 +217,7 @@ def test_too_many_images_or_classes():
         samples({"metadata.txt": listing})
 
 
-def test_a_file_is_refused(tmp_path):
+def test_a_file_instead_of_a_directory_raises_an_error(tmp_path):
     store = Store(tmp_path / "store")
     cid = store.file(PNG)
     for filetype in ("images", ImagesReader()):
@@ -225,7 +225,7 @@ def test_a_file_is_refused(tmp_path):
             len(IPFSDataset(IPFSObject(cid, filetype), store.address))
 
 
-def test_an_index_is_small_and_reads_no_image():
+def test_making_an_index_reads_no_image_and_the_index_is_small():
     directory = MemoryDirectory({f"{n % 100:02}/{n:05}.png": b"" for n in range(10_000)})
     index = ImagesReader().index(directory)
     assert directory.opened == {}
@@ -233,8 +233,8 @@ def test_an_index_is_small_and_reads_no_image():
     assert index.labels[9999] == 99
 
 
-class Hinted(MemoryDirectory):
-    """Counts what is said to be read soon, and refuses to open anything else."""
+class DirectoryWithHints(MemoryDirectory):
+    """Records the size of each prefetch hint, and allows opening only prefetched files."""
 
     def __init__(self, files):
         super().__init__(files)
@@ -250,7 +250,7 @@ class Hinted(MemoryDirectory):
 
 
 def test_iterating_fetches_ahead():
-    directory = Hinted({f"a/{n:03}.png": PNG for n in range(100)})
+    directory = DirectoryWithHints({f"a/{n:03}.png": PNG for n in range(100)})
     assert len(list(ImagesReader(decode=False).samples(directory))) == 100
     assert list(directory.hinted) == [64, 64, 36, 4]
 
@@ -269,7 +269,7 @@ def test_workers_share_a_directory(tmp_path, kind, workers):
     assert sorted(found) == [(n + 1, n % 3) for n in range(20)]
 
 
-def test_its_declaration_does_not_import_pillow():
+def test_the_declaration_does_not_import_pillow():
     program = """
 import sys
 from ipfs_dataset_images import ipfs_dataset_readers
@@ -282,7 +282,7 @@ print(sorted({"PIL", "numpy", "torch"} & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
-def test_a_reader_travels_to_workers():
+def test_a_reader_can_be_pickled():
     reader = pickle.loads(pickle.dumps(ImagesReader(decode=False)))
     assert list(reader.samples(MemoryDirectory({"a/1.png": b"x"}))) == [("a/1.png", (b"x", 0))]
     with pytest.raises(FormatError, match="is a file"):

@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for CIDs and the address."""
+"""The examples of README.md run as written, except for CIDs and the address."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["3 cat/1.png (20, 30) 0", "(8, 8)", "(8, 8)", "cat/1.png b'\\x89PNG' 1"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["3 cat/1.png (20, 30) 0", "(8, 8)", "(8, 8)", "cat/1.png b'\\x89PNG' 1"]

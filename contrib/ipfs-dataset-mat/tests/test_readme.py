@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for CIDs and the address."""
+"""The examples of README.md run as written, except for CIDs and the address."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def test_examples_run_as_written(tmp_path, write_v73, capsys):
     }
     names = run_python(README, replacements)
     assert [sample["info"]["subject"] for _, sample in names["recordings"]] == ["S01", "S01"]
-    said = capsys.readouterr().out
-    assert "[[250.]] S01" in said
-    assert "digits.mat:2 (32, 32, 3) [2.]" in said
+    printed = capsys.readouterr().out
+    assert "[[250.]] S01" in printed
+    assert "digits.mat:2 (32, 32, 3) [2.]" in printed

@@ -1,4 +1,4 @@
-"""The formats keep the contract that is asked of everybody's."""
+"""The formats pass the contract tests for readers."""
 
 from __future__ import annotations
 

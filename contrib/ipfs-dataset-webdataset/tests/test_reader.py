@@ -223,7 +223,9 @@ def test_samples_with_the_same_key_and_a_common_field_are_separate():
 
 @pytest.mark.parametrize("scattered", [True, False])
 def test_an_archive_without_samples_raises_an_error_unless_it_is_empty(scattered):
-    with pytest.raises(FormatError, match=r"None of the 2 members of 'object'.*read the archive as 'tar'"):
+    with pytest.raises(
+        FormatError, match=r"None of the 2 members of 'object'.*read the archive as 'tar'"
+    ):
         samples([("README", b"1"), (".hidden.txt", b"2")], scattered=scattered)
     assert samples([], scattered=scattered) == []
 

@@ -1,6 +1,6 @@
-"""Folders of images as a format of ipfs-dataset; importing this does not import Pillow.
+"""Folders of images as a format of ipfs-dataset.
 
-Public is `ImagesReader` in the module `reader`.
+The public class is `reader.ImagesReader`. Importing this package does not import Pillow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``images``."""
-    # No entry point to a class: it would import Pillow in every process that looks up a suffix.
+    # An entry point to the class would import Pillow in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="images",

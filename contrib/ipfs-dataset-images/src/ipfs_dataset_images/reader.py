@@ -1,4 +1,4 @@
-"""The reader: an image and the number of its class, which the image's folder names."""
+"""The reader of directories that have a folder of images for each class."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 
 
 class ImagesReader(Reader):
-    """Reads a directory with a folder for each class, as ``(path, (image, class))``.
+    """Reads a directory that has a folder for each class, as ``(path, (image, label))``.
 
-    The image is a PIL image, the class a number, as torchvision's `ImageFolder` has them. A
-    ``metadata.txt`` is followed as with the format ``folder``: it says which files, in which order.
+    The image is a PIL image and the label is the number of its class, as with `ImageFolder` of torchvision.
+    If the directory has a ``metadata.txt``, this list determines which files there are and in which order, as
+    for the format ``folder``.
 
     Args:
-        classes: The names of the classes in the order of their numbers; by default those that the directory
-            has, sorted. Give them where several directories must agree.
-        extensions: What the names of images end in, in lower case.
-        decode: False gives the bytes of each file in place of the image.
-        mode: The mode of Pillow to which images are converted, such as ``"RGBA"`` or ``"L"``; None leaves
-            each in its own. By default RGB, without transparency, as in torchvision. Numbers of more than 8
-            bits, as depth and X-ray images have them, are a `FormatError` where the mode does not hold them.
-        frames: ``"one"`` makes an image of several frames, such as an animation or a TIFF file of pages, a
-            `FormatError`; ``"first"`` gives the first.
-        max_pixels: A larger image is a `LimitError`.
+        classes: The names of the classes, in the order of their numbers. By default, the classes are the
+            folders with images, sorted by name. Name them if several directories must have the same numbers.
+        extensions: The suffixes of images, in lower case. The case of file names does not matter.
+        decode: Whether to decode images. With False, a sample has the bytes of the file instead.
+        mode: The mode of Pillow to which images are converted, such as ``"RGBA"`` or ``"L"``. With None, each
+            image keeps its own mode. The default, RGB, drops transparency, as torchvision does. An image
+            whose values the mode cannot represent, such as a depth map of 16 bits, raises `FormatError`.
+        frames: With ``"one"``, an image with several frames, such as an animation or a TIFF file with pages,
+            raises `FormatError`. With ``"first"``, its first frame is the image.
+        max_pixels: The maximum number of pixels; decoding a larger image raises `LimitError`.
 
     Raises:
-        ValueError: There is no such choice of frames.
+        ValueError: `frames` is neither ``"one"`` nor ``"first"``.
     """
 
     cheap_index = True
@@ -57,20 +58,22 @@ class ImagesReader(Reader):
         self._decodes = decode
         self._mode = mode
         if frames not in ("one", "first"):
-            raise ValueError(f"frames is {frames!r}, and 'one' or 'first' are possible")
+            raise ValueError(f"frames= is 'one' or 'first', not {frames!r}")
         self._first_frame = frames == "first"
         self._max_pixels = max_pixels
         self._folder = cast("FolderReader", open_reader("folder"))
 
     def index(self, source: ObjectDirectory) -> FilesIndex:
-        """Returns the images; reads no more than the directory.
+        """Returns the paths and classes of the images; this reads only the directory and its list of files.
 
         Raises:
-            FormatError: It has none, or is a file, or its list of members cannot be used.
+            FormatError: The source is a file, or the directory has no images or an invalid ``metadata.txt``.
+            LimitError: There are too many images or classes.
         """
         if not isinstance(source, ObjectDirectory):
             raise FormatError(
-                f"{source.name!r} is a file: the format 'images' reads a directory of folders."
+                f"{source.name!r} is a file: the format 'images' reads a directory with a folder for each "
+                "class."
             )
         images = (
             path
@@ -83,6 +86,5 @@ class ImagesReader(Reader):
         label: int = index.labels[position]
         if not self._decodes:
             return data, label
-        return decode_image(
-            data, self._max_pixels, self._mode, first_frame=self._first_frame
-        ), label
+        image = decode_image(data, self._max_pixels, self._mode, first_frame=self._first_frame)
+        return image, label
