@@ -41,6 +41,7 @@ from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
 from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
+from ipfs_dataset_core.order.stream_places import stop_of_stream
 from ipfs_dataset_core.reading.connections import Connections
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
 from ipfs_dataset_core.runtime.whole_numbers import known_seed, whole_number
@@ -320,6 +321,32 @@ class IPFSIterableDataset(ResumableStream):
             return ", ".join(stream.sharing() for stream in self._wrapped())
         return "parts" if self._batch is None else f"batches of {self._batch}"
 
+    def shares(self) -> str:
+        own = []
+        if hasattr(self, "_objects"):
+            own = [super().shares()]
+            if self._order.is_laned and self._batch is None and self._must_be_equal():
+                own = [f"turns of {self._places_of_ranks()}"]
+        return ", ".join([*own, *(stream.shares() for stream in self._wrapped())])
+
+    def _places_of_ranks(self) -> int | None:
+        job, _ = reader_of_stream(self._carried, self._split)
+        if job.world == 1:
+            return None
+        total = self._total()
+        if total is None and self._must_be_equal():
+            with suppress(FormatError):  # raised when it is read
+                total = sum(len(shard) for item in self._objects for shard in item.shards())
+        if total is None:
+            return None
+        distribution = self._distribution or job.distribution
+        return stop_of_stream(total, 0, job.world, self._batch, distribution)
+
+    def _must_be_equal(self) -> bool:
+        """Returns whether samples are added or left out so that ranks get equally many."""
+        job, _ = reader_of_stream(self._carried, self._split)
+        return job.world > 1 and (self._distribution or job.distribution) != "uneven"
+
     def order_dict(self) -> dict[str, Any]:
         order = super().order_dict() if hasattr(self, "_objects") else {}
         if below := self._wrapped_by_name():
@@ -563,7 +590,8 @@ class IPFSIterableDataset(ResumableStream):
             batch=self._order.batch_from(start),
             in_parts=lambda: reading.in_parts,
             read=lambda taken: self.transformed(reading.read(taken)),
-            left_out=lambda: skipping.left_out,
+            left_out=lambda: reading.left_out,
+            last_place=reading.last_place,
         )
 
 

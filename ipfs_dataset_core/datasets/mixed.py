@@ -284,6 +284,11 @@ class MixedDataset(ResumableStream):
         every = self._stop == "all"
         return stop_of_mixture(self._schedule(chunk), _known(counts), every=every)
 
+    def _places_of_ranks(self) -> int | None:
+        job, _ = reader_of_stream(self._carried, self._split)
+        total = None if job.world == 1 else self._total()
+        return None if total is None else self._stop_for(total, 0, job)
+
     def _world(self) -> int:
         return reader_of_stream(self._carried, self._split)[0].world
 

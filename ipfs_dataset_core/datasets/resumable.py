@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ipfs_dataset_core.datasets.composed import loses_one
 from ipfs_dataset_core.errors import IPFSDatasetError, IPFSDatasetWarning, StateError
 from ipfs_dataset_core.order.epoch_progress import EpochProgress
-from ipfs_dataset_core.order.order_state import check_batches
+from ipfs_dataset_core.order.order_state import check_batches, number_in
 from ipfs_dataset_core.order.outer_sharding import is_length_of_epoch, is_read_by
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
 from ipfs_dataset_core.runtime.user_warnings import warn_user
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ipfs_dataset_core.order.order_state import OrderState
     from ipfs_dataset_core.order.sharding import ReaderRank
 
-# In states from which only one reader can resume: that reader, and the number of samples it has read.
-_READER, _READ, _DONE = "reader", "read", "done"
+# In states from which only one reader can resume: that reader, the number of places (or samples without
+# places) it has read, and the last of these places.
+_READER, _READ, _LAST, _DONE = "reader", "read", "last_place", "done"
 # And how samples are shared out to readers.
 SHARING = "sharing"
 _NUMBERS_OF_READER = 5
@@ -63,7 +64,10 @@ class Reading:
         batch: Batch size of its loader.
         in_parts: Returns whether each reader reads a part of the data, so that the readers share no place.
         read: Yields its samples, skipping the given number.
-        left_out: Returns the number of samples that were skipped without a replacement.
+        left_out: Returns the number of places whose samples were skipped without a replacement.
+        last_place: Returns the last of the first places of a reader, given their number, at least 1, and its
+            rank; None if the samples that it reads do not depend on how ranks are made equal, or have no
+            places.
         read_on: Like `read`, after code of the user, such as a transform, has failed; by default `read`.
     """
 
@@ -74,6 +78,7 @@ class Reading:
     in_parts: Callable[[], bool]
     read: Callable[[int], Iterator[Any]]
     left_out: Callable[[], int] = lambda: 0
+    last_place: Callable[[int, int], int | None] = lambda _taken, _rank: None
     read_on: Callable[[int], Iterator[Any]] | None = None
 
 
@@ -82,7 +87,7 @@ class Record:
 
     Args:
         reading: What it reads.
-        taken: Number of its samples that were read before.
+        taken: Number of its samples that were read before, and of those left out among them.
         times_set: How often the epoch had been set when the iteration began.
     """
 
@@ -91,6 +96,11 @@ class Record:
         self.began = self.taken = taken
         self.times_set = times_set
         self.done = self.failed = False
+
+    @property
+    def passed(self) -> int:
+        """Number of samples read, and of those left out among them."""
+        return self.taken + self.reading.left_out()
 
     def check_began(self) -> None:
         """Checks, if nothing was left to read, that the samples that were read before exist.
@@ -120,7 +130,7 @@ class Record:
             return None
         if reader.world > 1 and self.taken % reading.batch and not self.done:
             return None
-        return reading.start + (self.taken + reading.left_out()) * reader.world
+        return reading.start + self.passed * reader.world
 
 
 class StreamIterator:
@@ -134,11 +144,11 @@ class StreamIterator:
         self._stream = stream
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, *, loaded: bool = False) -> None:
         self._record: Record | None = None
         with short_traceback:
             try:
-                self._record = self._stream.begin()
+                self._record = self._stream.begin(loaded=loaded)
                 self._samples = self._record.reading.read(self._record.taken)
             except IPFSDatasetError as error:
                 if get_worker_info() is None:
@@ -187,7 +197,7 @@ class StreamIterator:
         self._samples = samples
         sample = next(samples, _END)
         if sample is _END:
-            self._samples = (record.reading.read_on or record.reading.read)(record.taken)
+            self._samples = (record.reading.read_on or record.reading.read)(record.passed)
             sample = next(self._samples, _END)
         if sample is not _END:
             yield sample
@@ -202,7 +212,7 @@ class StreamIterator:
         """Resumes where a state was taken; see `ResumableStream.load_state_dict`."""
         self._stream.load_state_dict(state)
         self._stream._counts_whole = True  # noqa: SLF001 - its own iterator
-        self._begin()
+        self._begin(loaded=True)
 
 
 class ResumableStream(IterableDataset[Any]):
@@ -217,8 +227,10 @@ class ResumableStream(IterableDataset[Any]):
     _counts_left: bool
     # Names in states of this kind of stream, besides those of all states.
     _fields_of_state: ClassVar[Collection[str]] = ()
-    # The only reader that can resume, and the number of its samples that it has read.
-    _resume: tuple[list[int], int] | None
+    # The only reader that can resume.
+    _resume: _ReaderOfState | None
+    # How the readers of a loaded state shared the samples out; None if any readers can resume.
+    _shared_as: str | None
 
     def __getitem__(self, index: Any) -> Any:
         """Refuses, since a stream has no random access.
@@ -244,7 +256,7 @@ class ResumableStream(IterableDataset[Any]):
         # Number of changes of the order by states in this copy of the stream; see `_note_change`.
         self._order_changes = 0
         self._batch = batch
-        self._record = self._resume = None
+        self._record = self._resume = self._shared_as = None
         self._counts_whole = self._counts_left = False
 
     @abstractmethod
@@ -332,22 +344,23 @@ class ResumableStream(IterableDataset[Any]):
             StateError: The state is of other data or another version.
         """
         mine = self._order_state(0, 0)
-        found = mine.read(state, {_READER, _READ, _DONE, SHARING, *self._fields_of_state})
-        if SHARING in state and state[SHARING] != self.sharing():
-            raise StateError(
-                f"this state is of readers that share samples out as {state[SHARING]!r:.200}, and here it is "
-                f"{self.sharing()!r}: give the streams below the same batch_size, or begin the epoch anew"
-            )
-        resume = _read_by_one(state)
+        found = mine.read(state, {_READER, _READ, _LAST, _DONE, SHARING, *self._fields_of_state})
+        resume = _read_by_one(state, (found.epoch, found.position))
         ranks, workers, batch = (
             _numbers(state, READERS, _NUMBERS_OF_READERS) if READERS in state else (0, 0, 0)
         )
+        shared_as = state.get(SHARING)
+        if shared_as is not None:
+            if (ranks if resume is None else resume.reader[1]) == self._world():
+                self._check_sharing(shared_as)
+            else:  # checked when the readers begin, unless they are running and have no copy of it
+                self._note_change()
         self._adopt(found, state)
         self._progress.move(found.epoch, found.position, (ranks, workers, batch))
         if (found.seed, found.parameters) != (mine.seed, mine.parameters):
             self._note_change()
         self._record = None
-        self._resume, self._counts_whole = resume, False
+        self._resume, self._shared_as, self._counts_whole = resume, shared_as, False
         if _DONE in state:
             self._progress.finish(found.epoch)
 
@@ -403,8 +416,11 @@ class ResumableStream(IterableDataset[Any]):
         """
         self._progress.set_epoch(epoch)
 
-    def begin(self) -> Record:
+    def begin(self, *, loaded: bool = False) -> Record:
         """Begins an iteration in this process; returns its record.
+
+        Args:
+            loaded: Whether a state was loaded just now, for this iteration.
 
         Raises:
             StateError: The loaded state belongs to another reader, or this worker was started before a state
@@ -432,21 +448,57 @@ class ResumableStream(IterableDataset[Any]):
                 IPFSDatasetWarning,
             )
         reading = self._reading(iteration.epoch, iteration.start)
-        taken = 0
-        if self._resume is not None:
-            (reader, taken), self._resume = self._resume, None
-            mine = _numbers_of(reading)
-            # Ranks read in step, and Lightning saves the state of one rank for all of them: whole batches
-            # that another rank has read, this one has read as well.
-            in_step = not reading.in_parts() and taken % reading.batch == 0
-            if reader != mine and not (in_step and reader[1:] == mine[1:]):
-                raise StateError(
-                    f"this state was taken within the batches of reader {reader}, but this is "
-                    f"reader {_numbers_of(reading)} (rank, ranks, worker, workers, batch_size): "
-                    "resume with the same numbers, or take the state with state_dict(batches=…)"
-                )
+        resume, self._resume = self._resume, None
+        # Not for a later epoch, which workers begin with the copy of the stream that the state was loaded in.
+        if resume is None or not (loaded or resume.place == (iteration.epoch, iteration.start)):
+            taken = 0
+        else:
+            taken = resume.taken
+            self._check_reader(resume, reading)
+        if self._shared_as is not None and iteration.start:
+            self._check_sharing(self._shared_as)
         self._record = Record(reading, taken, progress.times_set)
         return self._record
+
+    def _check_reader(self, resume: _ReaderOfState, reading: Reading) -> None:
+        """Checks that what was read by the reader of a state is what this job has read.
+
+        Raises:
+            StateError: It is another reader, or the same reader of a job that shares samples out differently.
+        """
+        reader, mine = resume.reader, _numbers_of(reading)
+        # Ranks read in step, and Lightning saves the state of one rank for all of them: whole batches
+        # that another rank has read, this one has read as well.
+        in_step = not reading.in_parts() and resume.taken % reading.batch == 0
+        if reader != mine and not (in_step and reader[1:] == mine[1:]):
+            raise StateError(
+                f"this state was taken within the batches of reader {reader}, but this is reader {mine} "
+                "(rank, ranks, worker, workers, batch_size): resume with the same numbers, or take the state "
+                "with state_dict(batches=…)"
+            )
+        if self._shared_as is not None:
+            self._check_sharing(self._shared_as)
+        last = reading.last_place(resume.taken, reader[0])
+        if last != resume.last:
+            raise StateError(
+                f"in the job of this state, reader {reader} (rank, ranks, worker, workers, batch_size) had "
+                f"read {resume.taken} samples up to number {resume.last}, but here these end with number "
+                f"{last}: samples would be lost or read twice. Give the distribution= of that job until the "
+                "epoch ends, or begin the epoch anew"
+            )
+
+    def _check_sharing(self, shared_as: Any) -> None:
+        """Checks that readers share samples out as those of a state.
+
+        Raises:
+            StateError: They share them out differently.
+        """
+        if shared_as != (sharing := self.sharing()):
+            raise StateError(
+                f"this state is of readers that share samples out as {shared_as!r:.200}, and here it is "
+                f"{sharing!r}: give the streams below the same batch_size and distribution, or begin the "
+                "epoch anew"
+            )
 
     def _all_yielded(self, record: Record) -> bool:
         """Returns whether all samples of an iteration were yielded, even without `StopIteration` so far.
@@ -479,7 +531,9 @@ class ResumableStream(IterableDataset[Any]):
                 return self._state_at_end(reading.epoch, place)
             return self._state_at(reading.epoch, place)
         state = self._state_at(reading.epoch, reading.start)
-        state[_READER], state[_READ] = _numbers_of(reading), record.taken
+        state[_READER], state[_READ] = _numbers_of(reading), record.passed
+        if (last := reading.last_place(record.passed, reading.reader.rank)) is not None:
+            state[_LAST] = last
         if record.done:
             state[_DONE] = True
         if sharing := self.sharing():
@@ -489,6 +543,18 @@ class ResumableStream(IterableDataset[Any]):
     def sharing(self) -> str:
         """Returns how samples are shared out to readers each of which reads a part, "" if there are none."""
         return ""
+
+    def shares(self) -> str:
+        """Returns a text that is equal if a job of as many readers gives each of them the same samples."""
+        sharing, places = self.sharing(), self._places_of_ranks()
+        return sharing if places is None else f"{sharing} of {places}".strip()
+
+    @abstractmethod
+    def _places_of_ranks(self) -> int | None:
+        """Returns the number of places that several ranks read, as many as `distribution` makes them.
+
+        None if there is one rank, or the number is unknown, and none are added or left out.
+        """
 
     def _state_at_end(self, epoch: int, place: int | None = None) -> dict[str, Any]:
         """Returns the state of the end of an epoch: the start of the next one without `set_epoch`."""
@@ -538,15 +604,34 @@ def _numbers_of(reading: Reading) -> list[int]:
     return [reader.rank, reader.world, reader.worker, reader.workers, reading.batch]
 
 
-def _read_by_one(state: Mapping[str, Any]) -> tuple[list[int], int] | None:
-    """Returns the only reader that can resume from a state, and the number of its samples that it has read.
+@attrs.frozen
+class _ReaderOfState:
+    """The only reader that can resume from a state.
 
-    Returns None if any reader can resume.
+    Args:
+        reader: Its rank, ranks, worker, workers, and batch size.
+        taken: Number of its places, or of its samples without places, that it has read.
+        last: The last of these places; None if they are unknown.
+        place: The epoch, and the place at which the iteration began.
+    """
+
+    reader: list[int]
+    taken: int
+    last: int | None
+    place: tuple[int, int]
+
+
+def _read_by_one(state: Mapping[str, Any], place: tuple[int, int]) -> _ReaderOfState | None:
+    """Returns the only reader that can resume from a state; None if any reader can resume.
+
+    Args:
+        state: The state.
+        place: The epoch and the position of the state.
 
     Raises:
         StateError: The state contains only some of these values, or invalid ones.
     """
-    found = [name for name in (_READER, _READ, _DONE) if name in state]
+    found = [name for name in (_READER, _READ, _LAST, _DONE) if name in state]
     if not found:
         return None
     if found[:2] != [_READER, _READ]:
@@ -565,7 +650,8 @@ def _read_by_one(state: Mapping[str, Any]) -> tuple[list[int], int] | None:
         raise StateError(
             f"this state has {_DONE}={state[_DONE]!r:.80}, but it must be True or left out"
         )
-    return reader, read
+    last = number_in(state, _LAST) if _LAST in state else None
+    return _ReaderOfState(reader, read, last, place)
 
 
 def _numbers(state: Mapping[str, Any], name: str, count: int, *, least: int = 1) -> list[int]:

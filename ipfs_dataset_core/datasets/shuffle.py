@@ -185,7 +185,12 @@ class ShuffleDataset(ResumableStream):
     def sharing(self) -> str:
         if self._source() is not None:
             return ""
-        return ", ".join(stream.sharing() for stream in self._streams_below().values())
+        return ", ".join(stream.shares() for stream in self._streams_below().values())
+
+    def _places_of_ranks(self) -> int | None:
+        job, _ = reader_of_stream(self._carried, self._effective_split)
+        source = self._source()
+        return None if source is None or job.world == 1 else self._stop_for(len(source), 0, job)
 
     def close(self) -> None:
         """Closes the connections of the wrapped dataset in this process; a later use opens them again."""
@@ -262,9 +267,12 @@ class ShuffleDataset(ResumableStream):
         return -(-_HELD * self._buffer_size * blocks // max(1, count))
 
     def _places(self, reader: ReaderRank, start: int, total: int, job: Job) -> ReaderPlaces:
-        distribution = self._given_distribution or job.distribution
-        stop = stop_of_stream(total, start, job.world, self._batch, distribution)
+        stop = self._stop_for(total, start, job)
         return ReaderPlaces(reader, self._batch or 1, start, stop, contiguous=False)
+
+    def _stop_for(self, total: int, start: int, job: Job) -> int:
+        distribution = self._given_distribution or job.distribution
+        return stop_of_stream(total, start, job.world, self._batch, distribution)
 
     def _world(self) -> int:
         return reader_of_stream(self._carried, self._effective_split)[0].world

@@ -14,11 +14,14 @@ from ipfs_dataset_core.datasets.streaming import (
     InOrder,
     can_be_mixed,
     count_of,
+    counts_of_parts,
+    part_by_bytes,
+    part_by_number,
     read_numbers,
-    stream,
 )
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, IPFSDatasetWarning
 from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lanes_of_reader
+from ipfs_dataset_core.order.sharding import range_of_reader
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, between, stop_of_stream
 from ipfs_dataset_core.runtime.human import human_size
@@ -144,6 +147,12 @@ class StreamReading:
     progress: EpochProgress
     within: tuple[int, int] = (0, 0)
     in_parts: bool = attrs.field(init=False)
+    # What was found out about the shards: each is looked at once in an iteration.
+    _counted: tuple[int | None] | None = attrs.field(init=False, default=None)
+    _parts: tuple[list[int] | None] | None = attrs.field(init=False, default=None)
+    _lanes: tuple[ConcatenatedShards, list[Shard]] | None = attrs.field(init=False, default=None)
+    # Number of samples left out before the part of this reader that has no places.
+    _left_out: int | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         # Parts are parts of a whole epoch, and only used for streams without `batch_size`.
@@ -154,11 +163,20 @@ class StreamReading:
     def _must_be_equal(self) -> bool:
         return self.reader.world > 1 and self.distribution != "uneven"
 
+    @property
+    def left_out(self) -> int:
+        """Number of this reader's places whose samples were skipped without a replacement.
+
+        Samples without places, in parts that are ranges of bytes, are not counted here: they are skipped
+        again if the part is read again.
+        """
+        return self.skipping.left_out if self._left_out is None else self._left_out
+
     def read(self, taken: int) -> Iterator[Sample]:
         """Yields this reader's samples.
 
         Args:
-            taken: Number of its samples to skip.
+            taken: Number of its places to skip, or of its samples that have no places.
         """
         self._find_replacement()
         if self.order.is_laned:
@@ -166,6 +184,33 @@ class StreamReading:
         if self.in_parts:
             return self._in_parts(self._shards(), taken)
         return chain.from_iterable(self._in_order(taken))
+
+    def last_place(self, taken: int, rank: int) -> int | None:
+        """Returns the last of the first places of a reader of this job; None if it has no places.
+
+        A reader that took equally many places up to the same last one, of the same kind of order, took the
+        same places. Which these are depends on `distribution`, where ranks read contiguous parts.
+
+        Args:
+            taken: Number of the places, at least 1.
+            rank: The rank of the reader; otherwise it is this one.
+        """
+        reader = attrs.evolve(self.reader, rank=rank)
+        if self.in_parts and not self.order.is_laned:
+            counts = self._counts_of_parts(self._shards())
+            if counts is None:
+                return None
+            start, stop = range_of_reader(sum(counts), reader, self.distribution)
+            return start + taken - 1 if taken <= stop - start else None
+        if not self.order.is_laned:
+            places = self.order.places(reader, self.start, self._total(), self.distribution)
+            return next(places.stretches(taken - 1), (None,))[0]
+        if self.in_parts:
+            joined, rest = self._mixed_and_rest()
+            if rest and taken > self._turns_below(len(joined)):
+                return None
+        places = self.order.places(reader, self.start, None, self.distribution)
+        return next(places.turns(taken - 1)).start
 
     def _find_replacement(self) -> None:
         policy = self.skipping.policy
@@ -182,7 +227,20 @@ class StreamReading:
         return list(self.skipping.shards(item for _, item in self.objects))
 
     def _in_parts(self, shards: Sequence[Shard], taken: int) -> Iterator[Sample]:
-        return stream(shards, self.reader, self.distribution, self.skipping, taken)
+        counts = self._counts_of_parts(shards)
+        if counts is not None:
+            yield from part_by_number(
+                shards, counts, self.reader, self.distribution, skipping=self.skipping, taken=taken
+            )
+            return
+        if self._left_out is None:
+            self._left_out = self.skipping.left_out
+        yield from part_by_bytes(shards, self.reader, self.skipping, taken)
+
+    def _counts_of_parts(self, shards: Sequence[Shard]) -> list[int] | None:
+        if self._parts is None:
+            self._parts = (counts_of_parts(shards, self.reader, self.distribution),)
+        return self._parts[0]
 
     def _in_order(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators, to be read one after the other; see `_in_lanes`."""
@@ -199,12 +257,14 @@ class StreamReading:
 
     def _total(self) -> int | None:
         """Returns the number of samples; None if nothing depends on it."""
-        if self.reader.world == 1:
-            return None
-        shards = self._shards()
-        if self._must_be_equal or all(shard.is_counted() for shard in shards):
-            return count_of(shards)
-        return None
+        if self._counted is None:
+            total = None
+            if self.reader.world > 1:
+                shards = self._shards()
+                if self._must_be_equal or all(shard.is_counted() for shard in shards):
+                    total = count_of(shards)
+            self._counted = (total,)
+        return self._counted[0]
 
     def _opened(self, reading: InOrder, first: int) -> Iterator[Shard]:
         """Yields the shards of objects, opening each when it is needed; records its number of samples."""
@@ -246,16 +306,8 @@ class StreamReading:
 
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators, to be read one after the other; nesting generators would cost time."""
-        shards = self._shards()
-        known = [
-            (shard, mixes)
-            for shard in shards
-            for mixes in can_be_mixed(shard, self.skipping.policy)
-        ]
-        mixed = [shard for shard, mixes in known if mixes]
-        rest = [shard for shard, mixes in known if not mixes]
+        joined, rest = self._mixed_and_rest()
         self.in_parts &= bool(rest)
-        joined = ConcatenatedShards(mixed)
         count, total = len(joined), self._count_with(joined, rest)
         places = self.order.places(self.reader, self.start, total, self.distribution)
         if not rest:
@@ -275,6 +327,18 @@ class StreamReading:
                 runs = _runs(between(places.turns(taken), behind, end))
                 start = max(0, self.start - behind) if total is None else 0
                 yield InOrder(self.skipping, start=start).read(rest, runs)
+
+    def _mixed_and_rest(self) -> tuple[ConcatenatedShards, list[Shard]]:
+        """Returns the samples that are mixed, and the shards that follow in order."""
+        if self._lanes is None:
+            known = [
+                (shard, mixes)
+                for shard in self._shards()
+                for mixes in can_be_mixed(shard, self.skipping.policy)
+            ]
+            mixed = ConcatenatedShards([shard for shard, mixes in known if mixes])
+            self._lanes = mixed, [shard for shard, mixes in known if not mixes]
+        return self._lanes
 
     def _count_with(self, joined: ConcatenatedShards, rest: Sequence[Shard]) -> int | None:
         """Returns the number of samples; None if those of some shards are unknown and not needed.

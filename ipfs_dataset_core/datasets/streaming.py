@@ -114,27 +114,18 @@ class InOrder:
                 yield sample
 
 
-def stream(
-    shards: Sequence[Shard],
-    reader: ReaderRank,
-    distribution: Distribution,
-    skipping: SkippingStream,
-    taken: int = 0,
-) -> Iterator[Sample]:
-    """Yields the samples of one of several readers, each of which reads a part of the data in order.
+def counts_of_parts(
+    shards: Sequence[Shard], reader: ReaderRank, distribution: Distribution
+) -> list[int] | None:
+    """Returns the number of samples of each shard if each reader reads a range of sample numbers.
 
-    Every sample of the dataset goes to exactly one reader, except for those that `distribution` adds or drops
-    to make ranks equal. If all shards are counted, samples are split by number. Otherwise they are split by
-    bytes, so that no reader has to scan an archive to count its samples. Objects that can only be read from
-    their start (compressed TARs) go to one reader each. If there are fewer of them than readers, every reader
-    reads all of them and yields every n-th sample.
+    None if an object would have to be scanned to count its samples, and ranks need not be equal. The parts of
+    the readers are then ranges of bytes; see `part_by_bytes`.
 
     Args:
         shards: The whole dataset.
         reader: Which reader.
         distribution: How ranks are made equal.
-        skipping: Reads shards.
-        taken: Number of the reader's samples to skip; they are not read if samples are counted.
 
     Raises:
         FormatError: Ranks must be equal, but an object's samples cannot be counted.
@@ -142,15 +133,8 @@ def stream(
     if (reader.world > 1 and distribution != "uneven") or all(
         shard.is_counted() for shard in shards
     ):
-        yield from _by_number(shards, reader, distribution, skipping, taken)
-    else:
-        splittable = [shard for shard in shards if shard.is_splittable()]
-        whole = [shard for shard in shards if not shard.is_splittable()]
-        yield from islice(
-            chain(_by_bytes(splittable, reader, skipping), _in_turn(whole, reader, skipping)),
-            taken,
-            None,
-        )
+        return [_count(shard) for shard in shards]
+    return None
 
 
 def count_of(shards: Iterable[Shard]) -> int:
@@ -162,19 +146,54 @@ def count_of(shards: Iterable[Shard]) -> int:
     return sum(map(_count, shards))
 
 
-def _by_number(
+def part_by_number(
     shards: Sequence[Shard],
+    counts: Sequence[int],
     reader: ReaderRank,
     distribution: Distribution,
+    *,
     skipping: SkippingStream,
-    taken: int,
+    taken: int = 0,
 ) -> Iterator[Sample]:
-    counts = [_count(shard) for shard in shards]
+    """Yields the samples of one of several readers, each of which reads a range of sample numbers.
+
+    Every sample of the dataset goes to exactly one reader, except for those that `distribution` adds or drops
+    to make ranks equal.
+
+    Args:
+        shards: The whole dataset.
+        counts: Number of samples of each shard.
+        reader: Which reader.
+        distribution: How ranks are made equal.
+        skipping: Reads shards.
+        taken: Number of the first numbers of the range to skip; their samples are not read.
+    """
     for start, stop in sample_ranges(sum(counts), reader, distribution):
         left = min(taken, stop - start)
         taken -= left
         for shard, first, last in overlaps(counts, start + left, stop):
             yield from skipping.iterate(shards[shard], first, last)
+
+
+def part_by_bytes(
+    shards: Sequence[Shard], reader: ReaderRank, skipping: SkippingStream, taken: int = 0
+) -> Iterator[Sample]:
+    """Yields the samples of one of several readers, each of which reads a part of the data in order.
+
+    Every sample goes to exactly one reader, and no reader has to scan an archive to count its samples.
+    Objects that can only be read from their start (compressed TARs) go to one reader each. If there are fewer
+    of them than readers, every reader reads all of them and yields every n-th sample.
+
+    Args:
+        shards: The whole dataset.
+        reader: Which reader.
+        skipping: Reads shards.
+        taken: Number of the reader's samples to skip; they are read again.
+    """
+    splittable = [shard for shard in shards if shard.is_splittable()]
+    whole = [shard for shard in shards if not shard.is_splittable()]
+    parts = chain(_by_bytes(splittable, reader, skipping), _in_turn(whole, reader, skipping))
+    return islice(parts, taken, None)
 
 
 def _count(shard: Shard) -> int:

@@ -81,9 +81,14 @@ def sample_ranges(
         distribution: ``"uneven"`` reads each sample exactly once; ``"pad"`` gives every rank the same number
             by repeating a few first samples, ``"drop"`` by leaving out a few last ones.
     """
+    return list(wrapped(*range_of_reader(total, reader, distribution), total))
+
+
+def range_of_reader(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:
+    """Returns the range of one reader; numbers from `total` on wrap around to 0."""
     start, stop = rank_range(total, reader, distribution)
     first, last = part(stop - start, reader.worker, reader.workers)
-    return list(wrapped(start + first, start + last, total))
+    return start + first, start + last
 
 
 def rank_range(total: int, reader: ReaderRank, distribution: Distribution) -> tuple[int, int]:

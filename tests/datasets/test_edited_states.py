@@ -122,7 +122,8 @@ def read(made, kind, state, reader):
 
 def from_start(state):
     """Returns a state of the same sequence, at its start or at that of the reader's iteration."""
-    begun = {name: value for name, value in state.items() if name not in ("read", "reader", "done")}
+    of_reader = ("read", "reader", "last_place", "done")
+    begun = {name: value for name, value in state.items() if name not in of_reader}
     if "reader" in state:
         return begun, state["read"]
     for name in ("object", "object_start", "readers"):
