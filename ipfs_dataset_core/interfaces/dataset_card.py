@@ -109,7 +109,9 @@ def class_numbers(names: Any) -> dict[str, int]:
     if isinstance(names, Mapping):
         pairs = list(islice(names.items(), MAX_CLASSES + 1))
     elif isinstance(names, Set):
-        raise ValueError("the names of classes are a set, which has no order: give a list or a dict")  # noqa: TRY004
+        raise ValueError(
+            "the names of classes are a set, which has no order: give a list or a dict"
+        )  # noqa: TRY004
     elif isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
         pairs = [(name, number) for number, name in enumerate(islice(names, MAX_CLASSES + 1))]
     else:

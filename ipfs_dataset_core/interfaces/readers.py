@@ -7,7 +7,6 @@ import struct
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +14,7 @@ import attrs
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, LimitError
 from ipfs_dataset_core.interfaces.objects import ObjectDirectory, ObjectFile
+from ipfs_dataset_core.runtime.cached_property import cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

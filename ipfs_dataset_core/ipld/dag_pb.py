@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +28,7 @@ _DATA, _LINKS = 1, 2
 _HASH, _NAME, _TSIZE = 1, 2, 3
 
 
-@attrs.frozen(slots=False)
+@attrs.define
 class PBNode:
     """A decoded block: its data, or None without data, and its links as parallel lists."""
 
@@ -37,18 +36,26 @@ class PBNode:
     cids: list[bytes]
     names: list[bytes]
     tsizes: list[int]
+    # Computed on first use. Not by `functools.cached_property`, whose lock may be held during a fork.
+    _positions: dict[bytes, int] | None = attrs.field(
+        default=None, init=False, eq=False, repr=False
+    )
+    _repeated: frozenset[bytes] | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
-    @cached_property
+    @property
     def positions(self) -> dict[bytes, int]:
         """The position of each name in the lists; the last position for a repeated name."""
-        return {name: position for position, name in enumerate(self.names)}
+        if self._positions is None:
+            self._positions = {name: position for position, name in enumerate(self.names)}
+        return self._positions
 
-    @cached_property
+    @property
     def repeated(self) -> frozenset[bytes]:
         """The names that occur more than once."""
-        if len(self.positions) == len(self.names):
-            return frozenset()
-        return frozenset(name for name, count in Counter(self.names).items() if count > 1)
+        if self._repeated is None:
+            counts = Counter(self.names) if len(self.positions) < len(self.names) else {}
+            self._repeated = frozenset(name for name, count in counts.items() if count > 1)
+        return self._repeated
 
 
 def decode(block: bytes | memoryview) -> PBNode:

@@ -6,7 +6,6 @@ import hashlib
 import operator
 from array import array
 from bisect import bisect_left, bisect_right
-from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ from torch.utils.data import ChainDataset, ConcatDataset, IterableDataset, Stack
 
 from ipfs_dataset_core.order.order_state import IdentifiedDataset, joined_ids
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowStep, default_block
+from ipfs_dataset_core.runtime.cached_property import cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import closing
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +20,7 @@ from ipfs_dataset_core.errors import IPFSDatasetError, RateLimitedError
 from ipfs_dataset_core.ipld import CID, RAW, entries, hamt, node_kind, verify
 from ipfs_dataset_core.reading.read_ahead import ReadAhead
 from ipfs_dataset_core.reading.verified_streams import car_blocks
+from ipfs_dataset_core.runtime.cached_property import cached_property
 from ipfs_dataset_core.runtime.deadlines import progressed, until
 from ipfs_dataset_core.sources.source import FAILURES
 

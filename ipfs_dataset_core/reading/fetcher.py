@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
@@ -56,6 +56,7 @@ class Fetcher:
         origin: Returns how another process gets its own fetcher of this kind, like ``__reduce__``.
 
     Attributes:
+        bulk: Fetches many leaves or files over one request.
         open_streams: Streams that stay open between the reads of sequential readers, which own them.
         memory: Size of the cache in bytes.
         read_ahead_bytes: Maximum number of bytes that are fetched ahead of a sequential reader.
@@ -71,6 +72,7 @@ class Fetcher:
         self._origin = origin
         self.verifies = options.verify
         self.limits = options.limits
+        self.bulk = BulkFetch(sources, verified=options.verify)
         # A transport that serves batches limits the data in transit itself, to an eighth of the memory.
         in_batches = any(source.batches for source in sources.transports)
         self._flights = SingleFlight(cached_bytes(options.memory) if in_batches else options.memory)
@@ -105,11 +107,6 @@ class Fetcher:
                 if self._is_closed:
                     self._work.close()
             return self._work
-
-    @cached_property
-    def bulk(self) -> BulkFetch:
-        """Fetches many leaves or files over one request."""
-        return BulkFetch(self.sources, verified=self.verifies)
 
     def close(self) -> None:
         """Ends the threads and closes the sources; waiting threads get an error."""

@@ -15,7 +15,7 @@ import threading
 import traceback
 from difflib import get_close_matches
 from email.parser import HeaderParser
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,6 +37,8 @@ from ipfs_dataset_core.registry.provenance import (
     Origin,
     on_one_line,
 )
+from ipfs_dataset_core.runtime.cached_property import cached_property
+from ipfs_dataset_core.runtime.forks import before_forks
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.suggestions import missing_module
 
@@ -120,14 +122,17 @@ class Plugins:
             # Imported here, because it takes longer than finding the built-in plugins.
             import importlib_metadata  # noqa: PLC0415
 
-            self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
+            with before_forks("the search for plugins"):
+                self._all = _candidates(importlib_metadata.entry_points(group=ENTRY_POINT_GROUP))
         return self._all
 
     def _discover(self, candidates: Iterable[_Candidate]) -> Discovery:
         found = []
         for item in candidates:
             if item.key not in self._discovered:
-                self._discovered[item.key] = item.discover()
+                # `importlib_metadata` may hold a lock of `functools.cached_property`.
+                with before_forks(f"the import of plugin {item.point.name}"):
+                    self._discovered[item.key] = item.discover()
             found.append(self._discovered[item.key])
         return Discovery(
             tuple(item for one in found for item in one.loaded),
