@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -25,7 +26,13 @@ from ipfs_dataset_core.addressing.sources import (
     joined_peers,
     node_api,
 )
-from ipfs_dataset_core.errors import AddressError, IPFSDatasetError, TransportError
+from ipfs_dataset_core.errors import (
+    AddressError,
+    IPFSDatasetError,
+    IPFSDatasetWarning,
+    TransportError,
+    TransportTimeoutError,
+)
 from ipfs_dataset_core.interfaces import Transport
 from ipfs_dataset_core.interfaces.ipfs_object import IPFSObject
 from ipfs_dataset_core.reading.fetcher import Fetcher
@@ -33,15 +40,19 @@ from ipfs_dataset_core.registry.guarded_transports import guarded_transport
 from ipfs_dataset_core.registry.lookup import default_registry, make, resolve_factory
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
+from ipfs_dataset_core.runtime.user_warnings import warn_user
+from ipfs_dataset_core.sources.disk_calls import DiskCalls, SilentDiskError
 from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_core.toolkit.data_folders import check_apart
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from ipfs_dataset_core.options import Options
 
+T = TypeVar("T")
 
 _SHOWN_SOURCES = 3
 
@@ -246,22 +257,55 @@ class Connections:
                 each.callback(fetcher.close)
 
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
-        if self.options.cache_dir is not None:
-            for address in addresses:
-                if address_scheme(address) == "file":
-                    check_apart(self.options.cache_dir, file_path(address))
-        named = self._named()
         # Opening a large .car file requires reading all of it, so the deadline of a read applies.
         with ExitStack() as opened, until(time.monotonic() + self.options.deadline):
-            transports = []
+            transports, silent = [], None
             for one in addresses:
-                position = named.index(one) if one in named else -1
-                transports.append(connect(one, options_for(self.options, one, position)))
+                try:
+                    transports.append(self._open(one))
+                except SilentDiskError as error:
+                    silent = error
+                    continue
                 opened.callback(transports[-1].close)
+            if silent is not None:
+                self._do_without(silent, transports)
             sources = SourcePool(transports, self.options)
             opened.pop_all()  # closed only if one of them, or the cache, cannot be opened
         origin = partial(_reduced, weakref.ref(self), addresses)
         return Fetcher(sources, self.options, origin)
+
+    def _open(self, address: str) -> Transport:
+        """Returns a new transport.
+
+        Raises:
+            SilentDiskError: It is local, and its disk does not answer.
+        """
+        named = self._named()
+        position = named.index(address) if address in named else -1
+        opening = partial(connect, address, options_for(self.options, address, position))
+        if address_scheme(address) != "file":
+            return opening()
+        path, seconds = file_path(address), self.options.timeout
+        _on_disk(path, path.exists, seconds)
+        if (cache := self.options.cache_dir) is not None:
+            with suppress(SilentDiskError):  # the cache is not used then
+                _on_disk(cache, partial(check_apart, cache, path), seconds)
+        return _on_disk(path, opening, math.inf, share=1.0)
+
+    def _do_without(self, silent: SilentDiskError, others: Sequence[Transport]) -> None:
+        """Continues without the sources whose disks do not answer.
+
+        Warns:
+            IPFSDatasetWarning: Other sources are used.
+
+        Raises:
+            TransportTimeoutError: There are no others.
+        """
+        remedy = "check the disk, or the server of its mount"
+        if not others:
+            raise TransportTimeoutError(f"{silent}: {remedy}, or add sources: gateways=[URL, …]")
+        names = ", ".join(other.name for other in others)
+        warn_user(f"{silent}, so only {names} will be read from: {remedy}", IPFSDatasetWarning)
 
     def _named(self) -> list[str]:
         """Returns the sources named by the user, the first of which receives an `auth` without an address.
@@ -272,6 +316,12 @@ class Connections:
         given = [self.address] if self.address is not None else []
         given += map(gateway_address, self.options.gateways)
         return given or [gateway for gateway in (self._first_gateway,) if gateway is not None]
+
+
+def _on_disk(path: Path, call: Callable[[], T], seconds: float, share: float = 0.5) -> T:
+    """Returns the result of a call that uses a path; arguments and errors as for `DiskCalls`."""
+    with closing(DiskCalls(f"The disk of {str(path)!r}", seconds, share)) as disk:
+        return disk.run(call)
 
 
 def _gateway_of(obj: IPFSObject) -> str | None:

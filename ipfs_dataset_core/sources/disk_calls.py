@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
-from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.runtime.deadlines import time_left, until
 from ipfs_dataset_core.runtime.pool import DaemonPool
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class DiskCalls:
 
     Args:
         what: What is on the disk, for messages.
-        seconds: For how many seconds a call is waited for; no longer than half of the time that is left.
+        seconds: For how many seconds a call is waited for.
+        share: The part of the time left that a call is waited for at most.
     """
 
-    def __init__(self, what: object, seconds: float) -> None:
+    def __init__(self, what: object, seconds: float, share: float = 0.5) -> None:
         self._what = what
         self._seconds = seconds
+        self._share = share
         self._pool = DaemonPool(_MOST_CALLS, "ipfs-dataset-disk")
         self._lock = threading.Lock()
         # The calls that nobody waits for any more.
@@ -59,12 +62,15 @@ class DiskCalls:
         # Much cheaper than an event or a future: each block is read in such a call.
         ended = threading.Lock()
         ended.acquire()
+        left = time_left()
+        end = time.monotonic() + left
         results: list[T] = []
         errors: list[BaseException] = []
 
         def call() -> None:
             try:
-                results.append(function())
+                with until(end):  # a new thread has no deadline
+                    results.append(function())
             except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                 errors.append(error)
             ended.release()
@@ -75,7 +81,7 @@ class DiskCalls:
             self._pool.submit(call)
         except RuntimeError:  # the system refuses threads, or the interpreter ends
             return function()
-        seconds = max(_LEAST_SECONDS, min(self._seconds, time_left() / 2))
+        seconds = max(_LEAST_SECONDS, min(self._seconds, left * self._share))
         if not ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
             self._give_up(ended, seconds)
         if errors:
@@ -84,6 +90,10 @@ class DiskCalls:
             finally:
                 errors.clear()  # otherwise the error would refer to itself by its traceback
         return results[0]
+
+    def close(self) -> None:
+        """Lets the threads end; later calls run in the threads of their callers."""
+        self._pool.close()
 
     def _give_up(self, ended: threading.Lock, seconds: float) -> None:
         """Raises a `SilentDiskError`, unless the call has ended by now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,6 +66,7 @@ class SourcePool:
                 None if t.local else options.max_rate,
                 workers,
                 backs_off=options.retries > 0,
+                timeout=options.timeout,
             )
             for t in transports
             if t.local or not options.offline
@@ -112,7 +114,12 @@ class SourcePool:
             hasher(cid)  # rejects a hash that proves nothing before any request
         if self._cache is not None and (kept := self._cache.get(cid)) is not None:
             return kept
-        block = self.first(lambda t: self._block(t, cid), f"block {cid}", hedged=True)
+        # Verified by the thread that reads it, which has it in the cache of its processor.
+        block = self.first(
+            lambda source: source.in_time(partial(self._block, source, cid)),
+            f"block {cid}",
+            hedged=True,
+        )
         self.keep(cid, block)
         return block
 
@@ -301,12 +308,13 @@ class SourcePool:
                 in_reverse.callback(self._cache.close, self._options.timeout)
             if self._hedged is not None:
                 in_reverse.callback(self._hedged.close)
+            sources = {id(source.wrapped): source for source in self.transports}
             for transport in reversed(self._all):
-                in_reverse.callback(transport.close)
+                in_reverse.callback(sources.get(id(transport), transport).close)
 
     def first(
         self,
-        ask: Callable[[Transport], T],
+        ask: Callable[[Source], T],
         what: str,
         transports: Sequence[Source] | None = None,
         *,
@@ -351,7 +359,7 @@ class SourcePool:
 
     def _ask_each(
         self,
-        ask: Callable[[Transport], T],
+        ask: Callable[[Source], T],
         order: Sequence[Source],
         failures: dict[Source, Exception],
         *,

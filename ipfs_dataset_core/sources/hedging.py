@@ -17,7 +17,6 @@ from ipfs_dataset_core.sources.source import FAILURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ipfs_dataset_core.interfaces import Transport
     from ipfs_dataset_core.sources.source import Source
 
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class HedgedRequests:
     def ask(
         self,
         sources: Sequence[Source],
-        request: Callable[[Transport], T],
+        request: Callable[[Source], T],
         failures: dict[Source, Exception],
     ) -> tuple[Source, T] | None:
         """Requests from the first source, and from the next if one fails, or is late while few others are.
@@ -120,7 +119,7 @@ class HedgedRequests:
     def _start(
         self,
         source: Source,
-        request: Callable[[Transport], Any],
+        request: Callable[[Source], Any],
         results: queue.SimpleQueue[tuple[Source, Any, Exception | None]],
     ) -> None:
         def run() -> None:

@@ -6,24 +6,27 @@ import math
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ipfs_dataset_core.errors import (
     FormatError,
     LimitError,
+    ObjectNotFoundError,
     RateLimitedError,
     TransportError,
     TransportTimeoutError,
     VerificationError,
 )
-from ipfs_dataset_core.interfaces.transports import Transport, WrapperTransport
+from ipfs_dataset_core.interfaces.transports import WrapperTransport
 from ipfs_dataset_core.runtime.deadlines import time_left
+from ipfs_dataset_core.sources.disk_calls import DiskCalls, SilentDiskError
 from ipfs_dataset_core.sources.request_slots import RequestSlots
 from ipfs_dataset_core.sources.retry import rate_limit_wait
 
 if TYPE_CHECKING:
+    from ipfs_dataset_core.interfaces.transports import Transport
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import ByteStream, Span
@@ -76,6 +79,7 @@ class Source(WrapperTransport):
         per_second: Number of requests per second of all workers; None for no limit.
         workers: Number of workers.
         backs_off: Whether it is also left alone for a while if it limits requests without stating a time.
+        timeout: Seconds after which a local source whose disk does not answer has failed.
 
     Attributes:
         has_delivered: Whether any request succeeded.
@@ -91,6 +95,7 @@ class Source(WrapperTransport):
         workers: int = 1,
         *,
         backs_off: bool = True,
+        timeout: float = math.inf,
     ) -> None:
         super().__init__(wrapped)
         self.has_delivered = False
@@ -98,6 +103,7 @@ class Source(WrapperTransport):
         self.latency = 0.0
         self._in_flight = in_flight
         self._backs_off = backs_off
+        self._disk = DiskCalls(wrapped.name, timeout) if wrapped.local else None
         self._slots = RequestSlots(max(1, in_flight // workers), wrapped.name)
         # Seconds between requests, and the earliest time of the next one on the monotonic clock.
         self._gap = 0.0 if per_second is None else workers / per_second
@@ -131,7 +137,9 @@ class Source(WrapperTransport):
 
     def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
         if not self.wrapped.batches:
-            yield from Transport.get_blocks(self, cids)
+            for cid in cids:
+                with suppress(ObjectNotFoundError):
+                    yield cid, self.in_time(partial(self.get_block, cid))
             return
         longest, started = 0.0, time.monotonic()
         with closing(self._each_block(partial(self.wrapped.get_blocks, cids))) as blocks:
@@ -231,7 +239,7 @@ class Source(WrapperTransport):
         """Whether it failed recently."""
         return self._rests_until > time.monotonic()
 
-    def ask(self, request: Callable[[Transport], T]) -> T:
+    def ask(self, request: Callable[[Source], T]) -> T:
         """Returns the result of a request, and records its success or failure.
 
         Raises:
@@ -246,6 +254,34 @@ class Source(WrapperTransport):
         self._rests_until = 0.0
         self.has_delivered = True
         return answer
+
+    def in_time(self, request: Callable[[], T]) -> T:
+        """Returns the result of a request to this source, even if it is local and its disk hangs.
+
+        Other sources have time-outs of their own.
+
+        Raises:
+            TransportTimeoutError: Its disk does not answer.
+        """
+        if self._disk is None:
+            return request()
+        try:
+            return self._disk.run(request)
+        except SilentDiskError as error:
+            raise TransportTimeoutError(
+                f"{error}: check its disk, or the server of its mount"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the transport, unless its disk does not answer."""
+        if self._disk is None:
+            self.wrapped.close()
+            return
+        try:
+            with suppress(SilentDiskError):  # logged
+                self._disk.run(self.wrapped.close)
+        finally:
+            self._disk.close()
 
     def was_late(self) -> None:
         """Records that another source responded before this one, which was tried first."""

@@ -214,7 +214,7 @@ class CarStore(Transport):
         except OSError as error:
             raise TransportError(f"{self.name}: {error}") from error
         # Datasets are seldom closed, and Python warns about open files that are garbage-collected.
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close_unless_read, self._file, self._lock)
         try:
             self._index = index_car(self._file, check=self._check_deadline)
         except (FormatError, LimitError) as error:
@@ -393,6 +393,15 @@ def _lock(descriptor: int) -> bool:
     except OSError:  # locked by another process, or the file system has no locks
         return False
     return True
+
+
+def _close_unless_read(file: BinaryIO, lock: threading.Lock) -> None:
+    """Closes a file, unless a thread still waits for its disk, for which closing would wait as well."""
+    if lock.acquire(blocking=False):
+        try:
+            file.close()
+        finally:
+            lock.release()
 
 
 def _open_regular(path: Path) -> BinaryIO:
