@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
@@ -10,6 +12,7 @@ from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.noise import Cipher, Payload, XXHandshake
 
 from ipfs_dataset_core import FormatError, VerificationError
+from tests.support.ending import check_ending
 
 # From the vectors that implementations of Noise share (cacophony, and those of snow).
 VECTORS = {
@@ -249,3 +252,40 @@ def test_nonsense_is_no_payload(data):
         return
     with pytest.raises(VerificationError):
         payload.verify(bytes(32))
+
+
+# Uses the ciphers for the first time in threads, while processes are forked that use them as well.
+FORKS = """
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+from ipfs_dataset_bitswap.libp2p.identity import Identity
+from ipfs_dataset_bitswap.libp2p.noise import Cipher, XXHandshake
+sys.setswitchinterval(1e-5)
+
+def use():
+    XXHandshake(initiator=True)
+    Identity.generate().sign(b"message")
+    Cipher(bytes(32)).encrypt(bytes(60000))
+
+def use_for_ever():
+    while True:
+        use()
+
+for _ in range(3):
+    threading.Thread(target=use_for_ever, daemon=True).start()
+statuses = []
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        use()
+        os._exit(0)
+    statuses.append(os.waitpid(child, 0)[1])
+os.write(1, repr(statuses).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_forked_while_threads_begin_connections_can_begin_one():
+    assert check_ending(FORKS) == repr([0] * 10)

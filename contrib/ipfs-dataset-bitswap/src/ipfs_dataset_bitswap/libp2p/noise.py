@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -257,3 +258,19 @@ def _muxers(extensions: bytes) -> tuple[str, ...]:
     if len(found) > MAX_MUXERS:
         raise FormatError(f"its handshake lists more than {MAX_MUXERS} multiplexers")
     return tuple(found)
+
+
+def _initialise_cryptography() -> None:
+    """Uses each algorithm of a handshake once.
+
+    OpenSSL sets up an algorithm on its first use, under locks that a process forked meanwhile would wait for
+    forever. While this module is imported, `ipfs_dataset_core` lets forks wait; connections begin in threads.
+    """
+    signing, agreeing = Ed25519PrivateKey.generate(), X25519PrivateKey.generate()
+    signing.public_key().verify(signing.sign(b""), b"")
+    _hkdf(agreeing.exchange(X25519PrivateKey.generate().public_key()), b"")
+    key = bytes(_KEY)
+    Cipher(key).decrypt(Cipher(key).encrypt(b""))
+
+
+_initialise_cryptography()
