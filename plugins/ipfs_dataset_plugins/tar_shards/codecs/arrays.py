@@ -265,13 +265,12 @@ def encode_tensor(tensor: torch.Tensor) -> EncodedValue:
         raise ExportError(
             f"is a tensor without plain data ({kind or tensor.layout}): make it dense first"
         )
-    header, size, is_complex = _tensor_header(tensor.dtype, tensor.shape)
-    # Each of these calls releases the GIL, and getting it back may take a while: make no more than necessary.
+    header, size, may_be_lazy = _tensor_header(tensor.dtype, tensor.shape)
+    # The last two calls release the GIL, and getting it back may take a while.
     if (
         not tensor.is_cpu
         or not tensor.is_contiguous()
-        or tensor.is_neg()
-        or (is_complex and tensor.is_conj())
+        or (may_be_lazy and (tensor.is_neg() or tensor.is_conj()))
     ):
         tensor = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     return TENSOR, "npy", _with_content(header, tensor, size) if size else header
@@ -294,9 +293,13 @@ def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
 # Most samples of a dataset have tensors of the same few shapes.
 @functools.lru_cache(maxsize=256)
 def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int, bool]:
-    """Returns the header, the number of bytes after it, and whether they are complex numbers."""
+    """Returns the header, the number of bytes after it, and whether the tensor may be a lazy view.
+
+    Lazy views are conjugates of complex numbers, and their imaginary parts, whose sign is inverted on reading.
+    """
     header = Header(_tensor_descr(dtype), fortran_order=False, shape=tuple(shape))
-    return write_header(header), header.count * dtype.itemsize, dtype.is_complex
+    may_be_lazy = dtype.is_complex or dtype.is_floating_point
+    return write_header(header), header.count * dtype.itemsize, may_be_lazy
 
 
 def _tensor_descr(dtype: torch.dtype) -> Any:

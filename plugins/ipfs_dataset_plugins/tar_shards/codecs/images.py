@@ -150,6 +150,12 @@ def open_file(data: bytes) -> Image.Image:
     return opened
 
 
+def open_png(data: bytes) -> Image.Image:
+    """Opens a PNG image without decoding it, and without importing Pillow's modules for other formats."""
+    opened: Image.Image = _pillow().open(io.BytesIO(data), formats=["PNG"])
+    return opened
+
+
 def _described(data: bytes) -> tuple[str, str]:
     """Returns the format and mode of an image file."""
     with open_file(data) as opened:
@@ -328,9 +334,9 @@ def decode_png(data: bytes) -> Image.Image:
     Raises:
         FormatError: It is not a PNG file or damaged.
     """
-    images = _pillow()
+    _pillow()
     try:
-        with images.open(io.BytesIO(data), formats=["PNG"]) as opened:
+        with open_png(data) as opened:
             _check_pixels(opened.width * opened.height, _MAX_PNG_PIXELS)
             opened.load()
             # Pillow before version 11 widened 16-bit greyscale.

@@ -305,7 +305,9 @@ def _image(name: str, codec: str, payload: bytes) -> Value:
 
 def _opened(codec: str, payload: bytes) -> Any:
     """Opens an image without decoding it, or returns raw pixels."""
-    return images.decode_raw(payload) if codec == images.RAW else images.open_file(payload)
+    if codec == images.RAW:
+        return images.decode_raw(payload)
+    return images.open_png(payload) if codec == images.PNG else images.open_file(payload)
 
 
 def _array(name: str, codec: str, payload: bytes) -> Value:
