@@ -281,7 +281,7 @@ def alone(stream: Any) -> Any:
 
 
 def _detach(view: Any) -> None:
-    if hasattr(view, "_progress"):
+    if view.has_progress:
         view._start_progress(view._batch)  # noqa: SLF001 - a copy of our own
     for value in vars(view).values():
         if isinstance(value, ResumableStream):
@@ -401,7 +401,7 @@ class StreamReader:
         """Reads a turn up to a number of samples; returns whether it has that many."""
         if self._samples is None or turn != self._turn:
             # A stream with a state starts at the sample; in others, all samples before it are read.
-            begins_there = hasattr(self._view, "_progress") and not self._view.replays
+            begins_there = self._view.has_progress and not self._view.replays
             skipped = read - 1 if begins_there else 0
             self._begin_turn(turn, skipped)
             self._read_up_to(read)
@@ -416,9 +416,7 @@ class StreamReader:
     def _begin_turn(self, turn: int, skipped: int) -> None:
         """Begins to read the stream again, without its first samples."""
         self._turn = turn
-        self._view.set_epoch(self._epoch + turn)
-        if hasattr(self._view, "_progress"):
-            self._view._progress.move(self._epoch + turn, skipped)  # noqa: SLF001 - a copy of our own
+        self._view.move(self._epoch + turn, skipped)
         self._samples, self._read = iter(self._view), skipped
 
     def _read_up_to(self, read: int) -> None:

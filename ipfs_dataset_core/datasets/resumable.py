@@ -296,6 +296,25 @@ class ResumableStream(IterableDataset[Any]):
         return self._progress.start
 
     @property
+    def has_progress(self) -> bool:
+        """Whether this stream has an epoch and a place of its own.
+
+        A subclass that only wraps another stream need not call ``super().__init__()``, and has none then.
+        """
+        return hasattr(self, "_progress")
+
+    def move(self, epoch: int, place: int) -> None:
+        """Makes the next iteration begin at a place of an epoch; at its start if it only wraps another.
+
+        Args:
+            epoch: The epoch.
+            place: The place in the global sequence.
+        """
+        self.set_epoch(epoch)
+        if self.has_progress:
+            self._progress.move(epoch, place)
+
+    @property
     def replays(self) -> bool:
         """Whether a resumed epoch is read from its start, and what comes before the place is left out."""
         return False
@@ -307,6 +326,8 @@ class ResumableStream(IterableDataset[Any]):
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """Returns the state that a job needs to resume here: less than 1 KB of JSON.
+
+        For a `MixedDataset`, it is less than 200 bytes more for each source, without their names.
 
         Args:
             batches: Number of batches of this iteration that were trained on. Only the training loop has this
@@ -399,7 +420,7 @@ class ResumableStream(IterableDataset[Any]):
                 f"this state has {BELOW}={orders!r:.200}, which is not the orders of {sorted(below)}"
             )
         changes = [dataset.load_order_dict(orders[name]) for name, dataset in below.items()]
-        if any(changes) and hasattr(self, "_progress"):
+        if any(changes) and self.has_progress:
             self._note_change()
 
     def _note_change(self) -> None:

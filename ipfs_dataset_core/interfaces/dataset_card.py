@@ -6,7 +6,8 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -108,10 +109,10 @@ def class_numbers(names: Any) -> dict[str, int]:
     """
     if isinstance(names, Mapping):
         pairs = list(islice(names.items(), MAX_CLASSES + 1))
-    elif isinstance(names, Set):
-        raise ValueError(
+    elif isinstance(names, AbstractSet):
+        raise ValueError(  # noqa: TRY004 - as for other names that cannot be used
             "the names of classes are a set, which has no order: give a list or a dict"
-        )  # noqa: TRY004
+        )
     elif isinstance(names, Iterable) and not isinstance(names, (str, bytes)):
         pairs = [(name, number) for number, name in enumerate(islice(names, MAX_CLASSES + 1))]
     else:
@@ -176,7 +177,7 @@ def _text(value: Any, name: str, most: int = MAX_TEXT) -> str:
 def _items(value: Any, name: str) -> tuple[str, ...]:
     listed = [value] * bool(value) if isinstance(value, str) else value
     # The order of a set changes from process to process, and with it the CID.
-    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping, Set)):
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping, AbstractSet)):
         raise ValueError(f"the {name} of a card must be a list of texts, not {value!r:.80}")  # noqa: TRY004
     items = list(islice(listed, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:

@@ -65,7 +65,7 @@ class OrderState:
     ends: bool = attrs.field(default=True, eq=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a JSON object of less than 1 KB."""
+        """Returns a JSON object of less than 1 KB, unless there are many parameters."""
         fields = attrs.asdict(self, filter=attrs.filters.exclude("derived", "ends"), recurse=False)
         if self.ends and self.samples is not None:
             fields["position"] = min(self.position, self.samples)  # the end, without padding

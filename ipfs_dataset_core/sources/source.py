@@ -26,10 +26,10 @@ from ipfs_dataset_core.sources.request_slots import RequestSlots
 from ipfs_dataset_core.sources.retry import rate_limit_wait
 
 if TYPE_CHECKING:
-    from ipfs_dataset_core.interfaces.transports import Transport
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ipfs_dataset_core.interfaces import ByteStream, Span
+    from ipfs_dataset_core.interfaces.transports import Transport
     from ipfs_dataset_core.ipld import CID
 
 T = TypeVar("T")

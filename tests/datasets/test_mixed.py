@@ -437,3 +437,17 @@ def test_a_sample_that_is_skipped_is_replaced(store):
     assert Counter(name for name, _ in found) == Counter(
         [f"d{number:03}.txt" for number in range(9) if number != 4] + ["d005.txt"]
     )
+
+
+@pytest.mark.parametrize("count", [2, 10, 50])
+def test_the_state_of_a_mixture_grows_with_its_sources_by_few_bytes(store, count):
+    archives = [store.file(zip_bytes(members(3, f"m{number}-"))) for number in range(count)]
+    sources = {
+        f"source {number:03}": (IPFSDataset(archive, store.address), 1 + number)
+        for number, archive in enumerate(archives)
+    }
+    names = sum(4 * len(name) for name in sources)  # weight, block_bytes, window, position
+    mixture = MixedDataset(sources, batch_size=2)
+    assert len(json.dumps(mixture.state_dict())) < 1000 + 150 * count + names
+    nested = MixedDataset({"all": (mixture, 1), "numbers": (range(9), 1)}, batch_size=2)
+    assert len(json.dumps(nested.state_dict())) < 2000 + 150 * count + names
