@@ -295,7 +295,8 @@ def _with_content(header: bytes, tensor: torch.Tensor, size: int) -> bytes:
 def _tensor_header(dtype: torch.dtype, shape: torch.Size) -> tuple[bytes, int, bool]:
     """Returns the header, the number of bytes after it, and whether the tensor may be a lazy view.
 
-    Lazy views are conjugates of complex numbers, and their imaginary parts, whose sign is inverted on reading.
+    Lazy views are conjugates of complex numbers, and the imaginary parts of conjugates. Their elements change
+    sign when they are read.
     """
     header = Header(_tensor_descr(dtype), fortran_order=False, shape=tuple(shape))
     may_be_lazy = dtype.is_complex or dtype.is_floating_point
