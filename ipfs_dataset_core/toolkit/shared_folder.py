@@ -82,6 +82,8 @@ class Directory:
     def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
         self._descriptor = descriptor
+        # The process that locked it.
+        self._locked_by: int | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Directory:
@@ -97,8 +99,11 @@ class Directory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        if self._descriptor is None:
+            return
+        if self._locked_by is not None and self._locked_by == os.getpid():
+            unlock_file(self._descriptor)
+        os.close(self._descriptor)
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -264,7 +269,12 @@ class Directory:
         Returns:
             Whether it was locked; None if the system or file system has no locks.
         """
-        return None if self._descriptor is None else lock_file(self._descriptor, shared=shared)
+        if self._descriptor is None:
+            return None
+        is_locked = lock_file(self._descriptor, shared=shared)
+        if is_locked:
+            self._locked_by = os.getpid()
+        return is_locked
 
     def sync(self) -> None:
         """Waits until the names of its files are on disk, if the system supports that.
@@ -607,6 +617,18 @@ def lock_file(descriptor: int, *, shared: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def unlock_file(descriptor: int) -> None:
+    """Unlocks a file or directory that this process has locked with `lock_file`.
+
+    Closing it does not suffice: forked processes, such as the workers of a DataLoader, have copies of the
+    descriptor, and the lock ends when all of them are closed. Such a process must not call this, because it
+    would end the lock of its parent.
+    """
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def mark_used(file: IO[bytes], after_seconds: float) -> None:

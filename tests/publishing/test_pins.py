@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -215,6 +216,31 @@ def test_what_a_writer_found_there_stays_until_it_is_pinned(store):
         clean_store(store)
     writer.close()
     assert clean_store(store).removed_blocks == len(blocks)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_worker_that_was_forked_while_something_was_published_does_not_hold_its_lock(store):
+    writer = FolderStore(store)
+    writer.put_blocks([(make_cid(b"kept by no pin", RAW), b"kept by no pin")])
+    may_end, ended = multiprocessing.get_context("fork").Pipe()
+
+    def work():
+        # Its copy of the writer is closed first: that must not end the lock of the parent.
+        writer.close()
+        ended.send(b"closed")
+        ended.poll(120)
+
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    assert may_end.recv() == b"closed"
+    with pytest.raises(TransportError, match="being published to"):
+        clean_store(store)
+    writer.close()
+    assert clean_store(store).removed_blocks == 1
+    assert worker.is_alive()
+    may_end.send(b"")
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 WRITER = """
