@@ -12,6 +12,7 @@ from torch.utils.data import get_worker_info
 
 from ipfs_dataset_core.errors import CacheFolderError, IPFSDatasetError
 from ipfs_dataset_core.runtime.error_location import with_message
+from ipfs_dataset_core.runtime.shared_tensors import share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +45,7 @@ class ErrorPolicy:
         self._max_in_a_row = options.max_failures
         self._in_a_row = 0
         self._counts = torch.zeros(_COUNTERS, dtype=torch.int64)
-        self._counts.share_memory_()  # type: ignore[no-untyped-call]
+        share(self._counts)
         self._here = threading.local()
 
     @property
@@ -152,7 +153,7 @@ class ErrorPolicy:
         self.__dict__.update(state)
         self._here = threading.local()
         # If pickled to a worker, the memory is already shared; a copy's memory is not.
-        self._counts.share_memory_()  # type: ignore[no-untyped-call]
+        share(self._counts)
 
 
 class Replacement(Generic[T]):

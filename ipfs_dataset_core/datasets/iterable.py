@@ -43,6 +43,7 @@ from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, kno
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import stop_of_stream
 from ipfs_dataset_core.reading.connections import Connections
+from ipfs_dataset_core.runtime.shared_tensors import share
 from ipfs_dataset_core.runtime.short_traceback import short_traceback
 from ipfs_dataset_core.runtime.whole_numbers import known_seed, whole_number
 
@@ -443,7 +444,7 @@ class IPFSIterableDataset(ResumableStream):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if "_counts" in state:
-            self._counts.share_memory_()  # type: ignore[no-untyped-call]
+            share(self._counts)
 
     def _wrapped(self) -> Iterator[IPFSIterableDataset]:
         """Yields the datasets in a subclass's attributes from which it reads its own samples."""
@@ -601,7 +602,7 @@ def _changed(change: Callable[[Any], Any], pair: tuple[int, Any]) -> tuple[int, 
 
 def _unknown_counts(objects: int) -> torch.Tensor:
     counts = torch.full((objects,), -1, dtype=torch.int64)
-    counts.share_memory_()  # type: ignore[no-untyped-call]
+    share(counts)
     return counts
 
 

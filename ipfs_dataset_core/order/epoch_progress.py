@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch.utils.data import get_worker_info
 
+from ipfs_dataset_core.runtime.shared_tensors import share
 from ipfs_dataset_core.runtime.whole_numbers import known_epoch
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class EpochProgress:
         self._iterations = 0
         # A tensor sent to a worker is already shared; a copied one is not.
         self._numbers = numbers
-        self._numbers.share_memory_()  # type: ignore[no-untyped-call]
+        share(self._numbers)
 
 
 def _is_finished(numbers: list[int]) -> bool:
