@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         Transport as Transport,
         TransportPlugin as TransportPlugin,
         WholeFileIndex as WholeFileIndex,
+        WrapperTransport as WrapperTransport,
     )
     from ipfs_dataset_core.interfaces.dataset_card import (
         DatasetCard as DatasetCard,
@@ -165,7 +166,7 @@ else:
             "interfaces": (
                 "ByteStream DatasetInfo Exporter ExporterOptions ExporterPlugin FileSink FolderReader "
                 "MemberIndex ObjectDirectory ObjectFile Pin PublishedSamples Reader ReaderPlugin "
-                "Sample SampleRuns SinkFile Span Transport TransportPlugin WholeFileIndex"
+                "Sample SampleRuns SinkFile Span Transport TransportPlugin WholeFileIndex WrapperTransport"
             ),
             "interfaces.dataset_card": "DatasetCard class_numbers",
             "interfaces.encoded_file": "EncodedFile",

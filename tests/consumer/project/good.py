@@ -35,6 +35,7 @@ from ipfs_dataset_core import (
     Transport,
     TransportError,
     TransportPlugin,
+    WrapperTransport,
     ValueCodec,
     hookimpl,
     open_reader,
@@ -165,6 +166,16 @@ def ipfs_dataset_readers() -> list[ReaderPlugin]:
             name="records", summary="records", factory="good:Records", magic=((0, b"REC"),)
         ),
     ]
+
+
+class Counting(WrapperTransport):
+    """Counts the blocks that are requested from another transport."""
+
+    requests = 0
+
+    def get_block(self, cid: CID) -> bytes:
+        self.requests += 1
+        return super().get_block(cid)
 
 
 @hookimpl
