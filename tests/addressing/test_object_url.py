@@ -43,7 +43,7 @@ def quoted(path):
         f"/ipfs/{V0}/",
     ],
 )
-def test_an_object_is_named_by_its_cid_in_many_ways(text):
+def test_every_form_of_url_gives_the_cid_of_its_object(text):
     assert parse_object_url(text) == ObjectURL("ipfs", V0)
 
 
@@ -56,7 +56,7 @@ def test_an_object_is_named_by_its_cid_in_many_ways(text):
         ("ipfs://ipns/example.org", ObjectURL("ipns", "example.org")),
     ],
 )
-def test_a_mutable_name_is_told_from_a_cid(text, expected):
+def test_a_mutable_name_is_distinguished_from_a_cid(text, expected):
     assert parse_object_url(text) == expected
 
 
@@ -125,7 +125,7 @@ def test_a_percent_encoded_path_is_decoded_once(root, path):
 
 
 @given(roots, paths)
-def test_a_plain_path_is_taken_as_it_is(root, path):
+def test_a_path_after_a_bare_cid_is_not_decoded(root, path):
     text = "/".join((root, *path))
     if text == text.strip() and "://" not in text:
         assert parse_object_url(text) == ObjectURL("ipfs", root, path)
@@ -133,13 +133,13 @@ def test_a_plain_path_is_taken_as_it_is(root, path):
 
 
 @given(st.sampled_from(["ipfs", "ipns"]), roots, paths)
-def test_its_text_names_the_same_object(namespace, root, path):
+def test_the_text_of_a_url_parses_to_the_same_url(namespace, root, path):
     url = ObjectURL(namespace, root, path)
     if str(url) == str(url).strip():
         assert parse_object_url(str(url)) == url
 
 
-def test_bytes_that_are_not_utf8_are_named_as_directories_name_them():
+def test_bytes_that_are_not_utf8_are_decoded_as_in_directories():
     assert parse_object_url(f"ipfs://{V0}/%ff").path == (
         b"\xff".decode("utf-8", "surrogateescape"),
     )
@@ -153,7 +153,7 @@ def test_paths_that_servers_would_resolve_differently_are_refused(form, path):
 
 
 @pytest.mark.parametrize("path", ["%2e%2e", "a/%2E", "%00", "a%2F%2Fb", "..%2f"])
-def test_what_is_percent_encoded_is_refused_too(path):
+def test_such_paths_are_refused_in_percent_encoded_form_too(path):
     with pytest.raises(AddressError, match="unusable path segment"):
         parse_object_url(f"ipfs://{V0}/{path}")
 
@@ -186,13 +186,13 @@ def test_what_is_percent_encoded_is_refused_too(path):
         ["ipfs://"],
     ],
 )
-def test_anything_else_is_an_address_error_that_quotes_it(text):
+def test_other_text_is_an_address_error_that_quotes_it(text):
     with pytest.raises(AddressError) as caught:
         parse_object_url(text)
     assert repr(text) in str(caught.value)
 
 
-def test_a_cid_is_not_checked_before_it_is_used():
+def test_a_cid_is_validated_only_when_it_is_used():
     # The user's own README has a CID with one letter too many.
     assert parse_object_url(f"ipfs://{V0}w").root == f"{V0}w"
 
@@ -206,7 +206,7 @@ schemes = st.sampled_from(
 @example("https://", "İ.ipfs.gw/x")
 @example("http://", "a.ipfs.b:٣")
 @example("http://", "℀.ipfs.gw")
-def test_no_text_raises_another_error(scheme, rest):
+def test_any_text_is_a_url_or_an_address_error(scheme, rest):
     try:
         url = parse_object_url(scheme + rest)
     except AddressError:
@@ -246,14 +246,14 @@ def test_splitting_a_path_loses_nothing(path):
         Path("photos/a.zip"),
     ],
 )
-def test_a_local_path_is_called_one_and_how_to_publish_it_is_said(text):
+def test_the_error_of_a_local_path_tells_how_to_publish_it(text):
     told = r"is a local path.*ipfs-dataset publish .*ipfs add .*IPFSDatasetExporter"
     with pytest.raises(AddressError, match=told):
         parse_object_url(text)
 
 
 @pytest.mark.parametrize("text", ["/ip4/127.0.0.1/tcp/5001", "/dns/node/tcp/5001", "/unix/run/x"])
-def test_the_address_of_an_api_is_no_object(text):
+def test_the_address_of_an_api_is_not_an_object_url(text):
     with pytest.raises(AddressError, match=r"node's API.*ipfs_api_address"):
         parse_object_url(text)
 
@@ -261,6 +261,6 @@ def test_the_address_of_an_api_is_no_object(text):
 @pytest.mark.parametrize(
     "text", ["dweb:/ipfs/bafkqaaa", "gateway.example:8080/ipfs/bafkqaaa", "s3:x"]
 )
-def test_a_scheme_without_slashes_is_unknown_too(text):
+def test_an_unknown_scheme_without_slashes_is_refused(text):
     with pytest.raises(AddressError, match=f"'{text}' has an unknown scheme"):
         parse_object_url(text)

@@ -39,13 +39,13 @@ def test_secrets_are_left_out(url, shown):
         "",
     ],
 )
-def test_everything_else_stays(url):
+def test_text_without_secrets_is_unchanged(url):
     assert redacted(url) == url
 
 
 # A user with a slash in it cannot be told from a host.
 @given(st.from_regex(r"[^/?#]{0,8}", fullmatch=True), st.text(max_size=8), st.text(max_size=8))
-def test_no_password_or_token_is_shown_whatever_it_is(user, password, token):
+def test_any_password_or_token_is_left_out(user, password, token):
     secret = f"s3cret{password}"
     shown = redacted(f"https://{user}:{secret}@host.example/ipfs/bafkqaaa?token=s3cret{token}")
     assert "s3cret" not in shown

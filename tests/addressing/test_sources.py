@@ -92,7 +92,7 @@ def test_the_scheme_picks_the_transport(address, scheme):
         ("/ipfs/bafkqaaa", "names an object"),
     ],
 )
-def test_what_looks_like_an_address_of_the_network_is_no_folder(
+def test_text_that_resembles_a_network_address_is_not_taken_for_a_folder(
     address, advice, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -102,13 +102,13 @@ def test_what_looks_like_an_address_of_the_network_is_no_folder(
         assert address_scheme(path) == "file"
 
 
-def test_a_path_that_exists_is_one_whatever_it_looks_like(tmp_path, monkeypatch):
+def test_an_existing_path_is_a_path_even_if_it_resembles_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run:5001").mkdir()
     assert address_scheme("run:5001") == "file"
 
 
-def test_a_password_in_what_is_no_address_is_not_shown():
+def test_an_invalid_address_is_shown_without_its_password():
     with pytest.raises(AddressError) as caught:
         address_scheme("http:/user:secret@127.0.0.1:5001")
     assert "secret" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_the_addresses_of_peers_become_one_in_the_place_of_the_first():
 
 
 @pytest.mark.parametrize("address", ["", "  ", "a\0b", None, 5001, b"/ip4/127.0.0.1/tcp/5001"])
-def test_what_is_no_address_is_said_with_examples(address):
+def test_the_error_of_an_invalid_address_gives_examples(address):
     with pytest.raises(AddressError, match=r"is not an address.*/ip4/127\.0\.0\.1/tcp/5001"):
         address_scheme(address)
 
@@ -145,7 +145,7 @@ def test_a_file_address_is_a_path_or_a_url(address, path):
     assert file_path(address) == Path(path)
 
 
-def test_a_tilde_is_the_home():
+def test_a_tilde_stands_for_the_home_directory():
     assert file_path("~/store") == Path.home() / "store"
 
 
@@ -186,7 +186,7 @@ def test_a_gateway_without_a_host_is_refused(url):
 
 @given(st.text(max_size=40), st.sampled_from(["", "http://", "https://", "file://", "file:", "~"]))
 @example("[", "https://")
-def test_no_text_raises_another_error(text, start):
+def test_any_text_is_an_address_or_an_address_error(text, start):
     for function in (address_scheme, gateway_address, file_path):
         with suppress(AddressError):
             function(start + text)
@@ -222,7 +222,7 @@ def test_gateways_come_from_the_first_file_that_names_any(tmp_path, monkeypatch)
     assert environment_gateways(environment) == ["gateway+http://g1.example"]
 
 
-def test_a_gateway_file_that_cannot_be_read_counts_as_none(tmp_path):
+def test_an_unreadable_gateway_file_counts_as_absent(tmp_path):
     (tmp_path / "gateway").write_bytes(b"\xff\xfe\x00")
     assert environment_gateways({"IPFS_PATH": str(tmp_path)}) == []
     assert environment_gateways({"IPFS_PATH": str(tmp_path / "gateway" / "below")}) == []
@@ -270,14 +270,14 @@ def test_the_folder_of_the_embedded_store_stays_the_same_on_other_platforms(
 
 
 @pytest.mark.parametrize("several", [["a", "b"], ("a",), {"a"}])
-def test_several_addresses_are_told_where_they_go(several):
+def test_the_error_of_several_addresses_names_the_option_gateways(several):
     for take in (given_address, address_scheme):
         with pytest.raises(AddressError, match=r"not a single address.*gateways="):
             take(several)
 
 
 @pytest.mark.parametrize("address", [5001, b"x", 1.0, object()])
-def test_what_is_neither_text_nor_path_is_no_address(address):
+def test_an_address_that_is_neither_text_nor_path_is_refused(address):
     with pytest.raises(AddressError, match="is not an address: give a multiaddr"):
         given_address(address)
 
@@ -300,7 +300,7 @@ def test_a_path_is_an_address():
         ("store /data/x:5001", None),
     ],
 )
-def test_the_usual_port_of_the_other_kind_of_source_is_named(name, words):
+def test_the_usual_port_of_the_other_kind_of_source_is_pointed_out(name, words):
     hint = mistaken_port(name)
     assert (words or "") in (hint or "")
     assert (hint is None) == (words is None)

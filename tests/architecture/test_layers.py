@@ -67,7 +67,7 @@ def test_the_facade_builds_on_the_core_alone():
     assert violations(ours, lambda one: one.is_of(CORE, FACADE)) == []
 
 
-def test_operations_do_without_the_command_line():
+def test_operations_do_not_import_the_command_line():
     ours = every_import(f"{FACADE}/operations")
     assert violations(ours, lambda one: not one.is_of(f"{FACADE}.cli")) == []
 
@@ -102,7 +102,7 @@ def name_of(path, top=ROOT):
     return ".".join(path.relative_to(top).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_the_packages_of_the_core_import_only_from_floors_below_their_own():
+def test_the_packages_of_the_core_import_only_from_layers_below_their_own():
     found = []
     for path in modules(CORE):
         parts = path.relative_to(ROOT / CORE).with_suffix("").parts
@@ -146,20 +146,20 @@ def test_no_module_is_in_a_circle(folder):
     graph.prepare()  # raises CycleError, which names the modules
 
 
-def test_every_package_of_the_core_has_its_floor():
+def test_every_package_of_the_core_has_a_layer():
     there = {
         path.stem for path in (ROOT / CORE).iterdir() if path.stem not in ("py", "__pycache__")
     }
     assert there - {"__init__"} == set(FLOORS)
 
 
-def test_the_core_knows_nothing_above_it():
+def test_the_core_imports_nothing_above_it():
     above = (FACADE, PLUGINS, "plugins", "tests", *CONTRIB)
     assert violations(every_import(CORE), lambda one: not one.is_of(*above)) == []
 
 
 @pytest.mark.parametrize("folder", ["plugins", *CONTRIB.values()])
-def test_plugins_take_only_public_names_of_the_core(folder):
+def test_plugins_import_only_public_names_of_the_core(folder):
     public = {CORE: set(ipfs_dataset_core.__all__), f"{CORE}.ipld": set(ipld.__all__)}
 
     def allowed(one):
@@ -169,18 +169,18 @@ def test_plugins_take_only_public_names_of_the_core(folder):
     assert violations(of_core, allowed) == []
 
 
-def test_plugins_do_not_know_the_facade_or_other_distributions():
+def test_plugins_import_neither_the_facade_nor_other_distributions():
     others = (FACADE, "tests", *CONTRIB)
     assert violations(every_import("plugins"), lambda one: not one.is_of(*others)) == []
 
 
-def test_ipld_knows_only_itself_and_the_errors():
+def test_ipld_imports_only_itself_and_the_errors():
     ours = [one for one in every_import(f"{CORE}/ipld") if one.is_of(CORE)]
     allowed = (f"{CORE}.ipld", f"{CORE}.errors")
     assert violations(ours, lambda one: one.is_of(*allowed)) == []
 
 
-def test_ipld_does_not_touch_the_outside_world():
+def test_ipld_does_no_input_or_output():
     found = every_import(f"{CORE}/ipld")
     assert violations(found, lambda one: not one.is_of(*OUTSIDE_WORLD)) == []
     for path in modules(f"{CORE}/ipld"):
@@ -219,7 +219,7 @@ def test_every_public_name_is_there(face):
 
 
 @pytest.mark.parametrize("face", [ipfs_dataset, ipfs_dataset_core])
-def test_type_checkers_see_the_names_that_are_there(face):
+def test_type_checkers_and_run_time_have_the_same_names(face):
     """They cannot follow an import at first use, so the names are written for them as well."""
     [block] = [
         node

@@ -76,7 +76,7 @@ def test_contestants_read_the_same_and_every_target_is_measured(suite, name, tmp
 
 
 @pytest.mark.slow
-def test_what_differs_is_said_and_nothing_is_timed(suite, monkeypatch):
+def test_different_contents_are_reported_and_nothing_is_timed(suite, monkeypatch):
     task = TASKS["zip_random"]
     by_name = {contestant.name: contestant for contestant in task.contestants}
     shifted = replace(by_name["limit.zip_ranges"], function="tar_ranges")

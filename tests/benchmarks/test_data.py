@@ -38,7 +38,7 @@ def test_data_are_built_once_and_added_to_each_node(tmp_path):
         assert archive.namelist() == [member_name(number) for number in range(64)]
 
 
-def test_what_is_too_large_to_keep_is_dropped_once_added(tmp_path):
+def test_data_too_large_to_keep_are_deleted_once_added(tmp_path):
     facts = Warehouse(tmp_path, 0.00001, Node("one")).facts("tar_10_gib")
     assert not (tmp_path / "scale-1e-05" / "tar_10_gib").exists()
     assert Warehouse(tmp_path, 0.00001, Node("two")).facts("tar_10_gib")["cid"] != facts["cid"]

@@ -18,11 +18,11 @@ PROGRAMS = sorted(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_it_is_imported(name):
+def test_each_program_imports(name):
     importlib.import_module(f"benchmarks.{name}")
 
 
-def test_the_benchmark_of_peers_tells_what_it_takes(capsys):
+def test_the_benchmark_of_peers_lists_its_options(capsys):
     with pytest.raises(SystemExit) as ended:
         importlib.import_module("benchmarks.peers").main(["--help"])
     assert not ended.value.code

@@ -34,7 +34,7 @@ bodies = st.one_of(
 
 
 @given(st.lists(bodies, min_size=1, max_size=5), st.integers(1, 50))
-def test_requests_are_found_however_they_arrive(sent, size):
+def test_requests_are_found_in_pieces_of_any_size(sent, size):
     wire = b"".join(b"POST / HTTP/1.1\r\n%s\r\n%s" % one for one in sent)
     splitter = RequestSplitter()
     found: list[tuple[bool, bytes]] = []
@@ -59,7 +59,7 @@ def test_bytes_pass_and_are_counted():
         assert not any(proxy.counts().values())
 
 
-def test_the_api_is_stood_before_too():
+def test_requests_to_the_api_pass_through_too():
     with FaultServer(lambda request: Plan(body=b"api")) as server:
         port = server.url.rpartition(":")[2]
         with Proxy(server.url, f"/ip4/127.0.0.1/tcp/{port}") as proxy:
@@ -69,7 +69,7 @@ def test_the_api_is_stood_before_too():
             assert reached.content == b"api"
 
 
-def test_too_many_requests_are_refused_and_told_when_to_come_again():
+def test_too_many_requests_are_refused_with_a_time_to_wait():
     with (
         FaultServer(lambda request: Plan(body=b"yes")) as server,
         Proxy(server.url, NO_API, per_minute=2, delay_ms=1) as proxy,
@@ -99,7 +99,7 @@ def test_a_trustless_source_serves_blocks_and_cars_alone(query, headers, status)
         assert requests.get(f"{proxy.gateway}/ipfs/x{query}", headers=headers).status_code == status
 
 
-def test_round_trips_are_chains_of_requests_and_not_their_number():
+def test_round_trips_count_requests_one_after_another_only():
     wait = 0.3
     with (
         FaultServer(lambda request: Plan(body=b"yes")) as server,
@@ -126,7 +126,7 @@ def test_round_trips_are_chains_of_requests_and_not_their_number():
             session.close()
 
 
-def test_what_began_before_counts_were_taken_is_left_out_of_the_next():
+def test_requests_that_began_before_counts_were_taken_are_left_out_of_the_next():
     counts = Counts()
     old = counts.begin_round_trip()
     counts.take()

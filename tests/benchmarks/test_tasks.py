@@ -26,7 +26,7 @@ def functions(adapter):
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_a_task_names_what_there_is(task):
+def test_a_task_names_existing_contestants_and_data(task):
     assert task.data in DATA
     for one in task.contestants:
         assert one.function in functions(one.adapter)
@@ -41,7 +41,7 @@ def test_a_task_names_what_there_is(task):
 
 
 @pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
-def test_a_curve_names_what_there_is(curve):
+def test_a_curve_names_existing_contestants_and_data(curve):
     for point in curve.points:
         assert point.data in DATA
         assert point.contestant.function in functions(point.contestant.adapter)

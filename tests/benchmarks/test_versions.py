@@ -17,7 +17,7 @@ from benchmarks import versions
         ("1 % scattered", 2, 0),
     ],
 )
-def test_changes_are_what_they_are_called(change, differ, more):
+def test_each_change_is_of_the_kind_in_its_name(change, differ, more):
     samples = [(b"%3d" % number, 0) for number in range(200)]
     new = versions.changed(samples, change)
     assert len(new) == 200 + more

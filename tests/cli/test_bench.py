@@ -27,7 +27,7 @@ def look(server, cid, **given):
     return measure(IPFSObject(f"ipfs://{cid}"), None, options, **limits).summary()
 
 
-def test_a_file_is_read_both_ways():
+def test_a_file_is_read_verified_and_as_plain_bytes():
     with GatewayServer(BLOCKS) as server:
         found = look(server, ROOT)
     assert found["verified"]["bytes"] == found["plain"]["bytes"] == len(FILE)
@@ -50,14 +50,14 @@ def test_samples_of_an_archive_are_counted():
     assert found["verified"]["bytes"] == sum(map(len, MEMBERS.values()))
 
 
-def test_reading_ends_where_it_is_told_to():
+def test_reading_ends_at_the_given_number_of_bytes():
     with GatewayServer(ZIP_BLOCKS) as server:
         found = look(server, ZIP, most_bytes=6000)
     assert found["verified"]["samples"] == 2
     assert found["plain"]["bytes"] == 6000
 
 
-def test_a_folder_has_no_plain_read_and_small_files_are_advised_about():
+def test_a_folder_is_read_verified_only_with_advice_on_small_files():
     with GatewayServer(FOLDER_BLOCKS) as server:
         found = look(server, FOLDER)
     assert found["plain"] is None
@@ -65,7 +65,7 @@ def test_a_folder_has_no_plain_read_and_small_files_are_advised_about():
     assert any("ZIP" in line for line in found["advice"])
 
 
-def test_a_source_of_single_blocks_is_said_to_be_one():
+def test_a_source_of_single_blocks_is_reported_as_one():
     with GatewayServer(BLOCKS, serve_plain=False, serve_car=False) as server:
         found = look(server, ROOT)
     assert found["plain"] is None
@@ -92,7 +92,7 @@ def test_a_wrong_number_is_refused(wrong, capsys):
     assert "invalid" in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_is_said_in_a_line(capsys):
+def test_an_unreadable_object_is_an_error_in_one_line(capsys):
     with GatewayServer({}) as server:
         assert main(["bench", f"ipfs://{ROOT}", "--gateway", server.url]) == 1
     assert capsys.readouterr().err.startswith("ipfs-dataset: ")

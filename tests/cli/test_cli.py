@@ -39,7 +39,7 @@ def test_cid_of_a_file_is_the_one_that_is_published(capsys, tmp_path, profile):
     assert run(capsys, *arguments) == (0, f"{expected}\n", "")
 
 
-def test_cid_of_a_folder_leaves_hidden_files_out_unless_told(capsys, tmp_path):
+def test_cid_of_a_folder_leaves_hidden_files_out_by_default(capsys, tmp_path):
     files = {"a.txt": b"a", "sub/größe b.txt": b"b"}
     hidden = {".hidden": b"h", "sub/.deep/x": b"x"}
     for path, data in {**files, **hidden}.items():
@@ -60,13 +60,13 @@ def test_cid_of_a_symlink_is_not_that_of_its_target(capsys, tmp_path):
     assert len({out for _, out, _ in found}) == 4
 
 
-def test_what_is_not_there_is_said_in_a_line(capsys, tmp_path):
+def test_a_missing_file_is_an_error_in_one_line(capsys, tmp_path):
     status, out, err = run(capsys, "cid", tmp_path / "none")
     assert (status, out) == (1, "")
     assert err == f"ipfs-dataset: {str(tmp_path / 'none')!r} is neither a file nor a folder\n"
 
 
-def test_plugins_lists_every_kind_with_its_origin(capsys):
+def test_plugins_lists_every_kind_with_its_distribution(capsys):
     status, out, _ = run(capsys, "plugins")
     assert status == 0
     lines = out.splitlines()
@@ -77,7 +77,7 @@ def test_plugins_lists_every_kind_with_its_origin(capsys):
     assert "[.zip]" in line
 
 
-def test_plugins_as_json_say_the_same(capsys):
+def test_plugins_prints_the_same_as_json(capsys):
     status, out, _ = run(capsys, "plugins", "--json")
     report = json.loads(out)
     assert status == 0
@@ -108,7 +108,7 @@ def test_a_plugin_that_failed_is_shown_and_makes_the_status_one(capsys, broken):
     assert json.loads(out)["failures"][0]["reason"] == "ImportError: scipy"
 
 
-def test_config_shows_each_option_in_words(capsys, monkeypatch, tmp_path):
+def test_config_describes_each_option(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("IPFS_DATASET_MEMORY", "128M")
     monkeypatch.setenv("IPFS_GATEWAY", "http://127.0.0.1:8080 http://127.0.0.1:8081")
     status, out, _ = run(capsys, "config")
@@ -206,7 +206,7 @@ def test_help_names_every_default():
                 assert f"(default: {action.default})" in shown, (command.prog, action.dest)
 
 
-def test_a_command_that_hangs_ends_soon_when_it_is_interrupted(tmp_path):
+def test_a_hanging_command_ends_when_it_is_interrupted(tmp_path):
     """A server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -225,7 +225,7 @@ def test_a_command_that_hangs_ends_soon_when_it_is_interrupted(tmp_path):
         process.stderr.close()
 
 
-def test_a_pipe_that_closes_early_is_quiet(tmp_path):
+def test_a_pipe_that_closes_early_causes_no_message(tmp_path):
     store = Store(tmp_path / "store")
     cid = store.file(builders.zip_bytes({f"{number:06}": b"" for number in range(20_000)}))
     process = subprocess.Popen(
@@ -260,7 +260,7 @@ def test_the_module_runs_as_a_command(tmp_path):
     assert done.stdout.strip() == str(builders.one_file(b"x")[0])
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path):
+def test_a_reader_that_closes_the_pipe_early_is_no_error(tmp_path):
     read, write = os.pipe()
     os.close(read)
     try:
@@ -271,7 +271,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert done.returncode == 1
 
 
-def test_names_that_are_not_utf8_are_no_crash(capsys, tmp_path):
+def test_names_that_are_not_utf8_are_printed(capsys, tmp_path):
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     try:
         (tmp_path / name).write_bytes(b"x")
@@ -284,7 +284,7 @@ def test_names_that_are_not_utf8_are_no_crash(capsys, tmp_path):
 
 @pytest.mark.parametrize("option", [("--timeout", "0"), ("--timeout", "-1"), ("--timeout", "nan"),
                                     ("--timeout", "soon"), ("--blocks", "-3")])  # fmt: skip
-def test_doctor_refuses_useless_numbers(capsys, option):
+def test_doctor_refuses_numbers_out_of_range(capsys, option):
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "ipfs://bafkqaaa", *option])
     assert ended.value.code == 2
@@ -325,7 +325,7 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line(
     assert done.stderr.count("\n") == (1 if complaint else 0)
 
 
-def test_characters_that_the_output_cannot_have_are_escapes():
+def test_characters_that_the_output_cannot_encode_are_escaped():
     done = subprocess.run(
         [sys.executable, "-m", "ipfs_dataset", "config"],
         check=False,
@@ -337,7 +337,7 @@ def test_characters_that_the_output_cannot_have_are_escapes():
     assert b"gr\\xf6\\xdfe\\x1b[2J\\n" in done.stdout
 
 
-def test_a_warning_is_one_line_that_cannot_write_to_the_terminal():
+def test_a_warning_is_one_line_without_control_characters():
     code = (
         "import warnings\n"
         "from ipfs_dataset.cli import process\n"

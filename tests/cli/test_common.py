@@ -22,7 +22,7 @@ OPTIONS = {
 }
 
 
-def test_everything_that_sources_are_found_by_becomes_an_option():
+def test_every_setting_of_sources_becomes_an_option():
     parser = argparse.ArgumentParser()
     add_source(parser)
     assert source_options(parser.parse_args(["ipfs://bafkqaaa", *GIVEN])) == OPTIONS
@@ -31,7 +31,7 @@ def test_everything_that_sources_are_found_by_becomes_an_option():
 
 
 @pytest.mark.parametrize("command", [bench, doctor])
-def test_bench_and_doctor_take_the_same(command):
+def test_bench_and_doctor_take_the_same_settings(command):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert source_options(parser.parse_args(["ipfs://bafkqaaa", *GIVEN])) == OPTIONS
@@ -47,13 +47,13 @@ def test_bench_and_doctor_take_the_same(command):
         *(("head", "a", "--picture", ""), ("ls", "a", "--start", ""), ("new-plugin", "")),
     ],
 )
-def test_an_empty_argument_is_no_default_and_no_current_folder(arguments):
+def test_an_empty_argument_is_refused(arguments):
     done = run(*arguments)
     assert (done.status, done.out) == (2, "")
     assert "is empty: is a variable not set?" in done.err
 
 
-def test_only_a_name_may_be_empty(tmp_path):
+def test_an_empty_name_is_accepted(tmp_path):
     (tmp_path / "f").write_bytes(b"x")
     assert run("publish", tmp_path / "f", "--to", tmp_path / "store", "--name", "").status == 0
 
@@ -70,6 +70,6 @@ def test_only_a_name_may_be_empty(tmp_path):
         ("http://host/?timeout=x&mydeadline=3", "http://host/?timeout=x&mydeadline=3"),
     ],
 )
-def test_messages_name_options_of_the_command(message, expected, capsys):
+def test_messages_name_the_options_of_the_command_line(message, expected, capsys):
     complain(message)
     assert capsys.readouterr().err == f"ipfs-dataset: {expected}\n"

@@ -77,7 +77,7 @@ def test_an_action_is_not_the_command_of_the_same_name(shell, words, tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_behind_an_action_come_files(shell, tmp_path, monkeypatch):
+def test_after_an_action_files_are_completed(shell, tmp_path, monkeypatch):
     needs(shell)
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)

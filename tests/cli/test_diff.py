@@ -46,7 +46,7 @@ def test_a_file_in_place_of_a_folder(store):
     assert (found["added"], found["removed"], found["changed"]) == (["a/x"], ["a"], [])
 
 
-def test_equal_objects_are_identical_without_reading(store):
+def test_equal_cids_are_identical_without_reading(store):
     cid = store.tree(FILES)
     assert diff(store, cid, f"ipfs://{cid}")["identical"] is True
     done = run("diff", cid, cid, "--from", store.address)
@@ -151,7 +151,7 @@ def test_different_kinds_and_missing_objects_are_errors(store):
     assert "1 changed" in both.out
 
 
-def test_a_defect_is_no_difference(store, monkeypatch):
+def test_a_defect_has_another_status_than_a_difference(store, monkeypatch):
     def broken(*_, **__):
         raise KeyError("a defect")
 

@@ -51,7 +51,7 @@ def test_a_gateway_that_does_everything_needs_no_advice():
     assert source.mb_per_second > 0
 
 
-def test_each_source_is_looked_at_by_itself():
+def test_each_source_is_diagnosed_separately():
     missing = next(multihash for multihash in BLOCKS if multihash != ROOT.multihash)
     part = {multihash: block for multihash, block in BLOCKS.items() if multihash != missing}
     with GatewayServer(part) as one, GatewayServer({}) as none, GatewayServer(BLOCKS) as whole:
@@ -91,7 +91,7 @@ class Peers(Transport):
         return {} if self._parts else {"program": f"program of {self.name}"}
 
 
-def test_the_sources_that_one_reads_from_are_looked_at_by_themselves(request, capsys, monkeypatch):
+def test_the_parts_of_a_source_are_diagnosed_separately(request, capsys, monkeypatch):
     # What is registered goes with every dataset to its workers, and this cannot be pickled.
     monkeypatch.setattr(default_registry(), "_registered", [])
     missing = [*BLOCKS][3]
@@ -130,7 +130,7 @@ def test_the_sources_that_one_reads_from_are_looked_at_by_themselves(request, ca
     assert "is off" in out
 
 
-def test_a_gateway_for_blocks_only_is_told_from_one_for_plain_bytes_only():
+def test_a_gateway_of_blocks_and_one_of_plain_bytes_are_distinguished():
     with GatewayServer(BLOCKS, serve_plain=False, serve_car=False) as blocks:
         found = look(blocks)
     (source,) = found.sources
@@ -143,7 +143,7 @@ def test_a_gateway_for_blocks_only_is_told_from_one_for_plain_bytes_only():
     assert not found.sources[0].trustless
 
 
-def test_a_liar_is_called_one():
+def test_a_source_of_wrong_bytes_is_reported():
     def lie(request, plan):
         if request.query.get("format") == "raw":
             return Plan(headers=plan.headers, body=noise(300, 9))
@@ -168,20 +168,20 @@ def test_a_path_is_resolved_and_a_directory_is_walked():
     assert whole.readable
 
 
-def test_nobody_there_is_a_finding_not_a_crash():
+def test_a_server_that_is_down_is_reported():
     options = Options(gateways=("http://127.0.0.1:1",), timeout=2)
     found = diagnose(URL, None, options, blocks=10)
     assert not found.readable
     assert "add gateways=" in found.advice[0]
 
 
-def test_a_path_that_leads_nowhere_is_not_readable(capsys):
+def test_a_missing_path_is_not_readable(capsys):
     with GatewayServer(BLOCKS) as server:
         assert main(["doctor", f"{URL}/nothing", "--gateway", server.url]) == 1
     assert "cannot be resolved" in capsys.readouterr().out
 
 
-def test_a_cid_that_nobody_has_may_be_wrong(tmp_path):
+def test_for_a_cid_that_no_source_has_the_advice_is_to_check_it(tmp_path):
     store = FolderStore(tmp_path / "store")
     store.put_blocks(depth_first(ROOT, BLOCKS))
     found = diagnose(
@@ -194,7 +194,7 @@ def test_a_cid_that_nobody_has_may_be_wrong(tmp_path):
 @pytest.mark.parametrize(
     "name", ["example.com", "k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8"]
 )
-def test_a_name_is_resolved_by_no_store(tmp_path, name):
+def test_for_a_name_that_a_store_cannot_resolve_the_advice_is_a_node_or_a_cid(tmp_path, name):
     found = diagnose(f"ipns://{name}", str(tmp_path / "store"), Options(), blocks=10)
     assert not found.readable
     assert "give the API address of a node, or use an ipfs:// CID" in found.advice[0]
@@ -212,7 +212,7 @@ def test_a_car_file_is_a_source(tmp_path):
 
 
 @pytest.mark.parametrize("json_too", [False, True])
-def test_the_command_prints_it_and_tells_by_its_status(capsys, json_too):
+def test_the_command_prints_the_diagnosis_and_its_status_follows_it(capsys, json_too):
     arguments = ["doctor", URL, "--timeout", "2", *(["--json"] if json_too else [])]
     with GatewayServer(BLOCKS) as server, GatewayServer({}) as empty:
         assert main([*arguments, "--gateway", server.url]) == 0
@@ -224,7 +224,7 @@ def test_the_command_prints_it_and_tells_by_its_status(capsys, json_too):
 
 
 @pytest.mark.parametrize("command", ["doctor", "bench"])
-def test_without_an_address_it_is_read_where_other_commands_read(
+def test_without_an_address_the_sources_are_those_of_other_commands(
     command, tmp_path, monkeypatch, capsys
 ):
     """The store that `publish` writes to, also where the environment names a gateway."""
@@ -247,7 +247,7 @@ class Late(Transport):
         raise TransportTimeoutError("nothing came in time")
 
 
-def test_a_source_that_is_late_is_no_wrong_address(monkeypatch):
+def test_for_a_slow_source_the_advice_is_a_longer_timeout(monkeypatch):
     monkeypatch.setattr(default_registry(), "_registered", [])
     register(
         TransportPlugin(

@@ -48,7 +48,7 @@ def files_in(folder):
     ],
     ids=["zip", "tar", "tar.gz", "folder"],
 )
-def test_all_files_are_written_and_kept_the_second_time(store, tmp_path, make):
+def test_files_are_written_once_and_kept_by_the_second_run(store, tmp_path, make):
     arguments = ("get", make(store), "--from", store.address, "-o", tmp_path / "out", "--json")
     done = run(*arguments)
     assert (done.status, done.err) == (0, "")
@@ -148,7 +148,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_names_that_lead_elsewhere_are_refused(name):
+def test_names_that_lead_out_of_the_folder_are_refused(name):
     with pytest.raises(FormatError):
         relative_path(name)
 
@@ -156,11 +156,11 @@ def test_names_that_lead_elsewhere_are_refused(name):
 @pytest.mark.parametrize(
     "name", ["a.txt", "./a.txt", "größe/ä b.txt", ".hidden", "a..b", "~x", "-n"]
 )
-def test_other_names_are_taken(name):
+def test_names_inside_the_folder_are_accepted(name):
     assert relative_path(name).as_posix() == name.removeprefix("./")
 
 
-def test_names_that_are_no_files_everywhere_are_left_out_and_the_others_are_written(
+def test_names_that_some_systems_cannot_store_are_left_out_and_the_others_are_written(
     store, tmp_path
 ):
     names = ["nul", "a/com1.txt", "a:b", "good.txt"]
@@ -209,7 +209,7 @@ def test_a_symlink_in_the_output_folder_is_not_followed(store, tmp_path):
     assert list(outside.iterdir()) == []
 
 
-def test_a_large_file_goes_on_where_it_was(tmp_path):
+def test_the_download_of_a_large_file_is_resumed(tmp_path):
     data = noise(3_000_000)
     root, blocks = one_file(data, "unixfs-v0-2015")
     part = tmp_path / "out.ipfs-part"
@@ -288,7 +288,7 @@ def test_downloads_at_the_same_time_write_whole_files(store, tmp_path):
     assert files_in(tmp_path / "out") == {f"{n:02}": noise(200_000, seed=n) for n in range(20)}
 
 
-def test_a_dash_is_standard_output_of_cat_and_no_file_of_get(store, tmp_path, monkeypatch):
+def test_a_dash_is_standard_output_for_cat_and_refused_by_get(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cid = store.file(zip_bytes(MEMBERS))
     shown = run("cat", cid, "a/b/c.txt", "--from", store.address, "-o", "-")
@@ -312,7 +312,7 @@ def stopped(contents, folder, after):
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 @pytest.mark.parametrize("change", ["removed", "longer", "as long", "another folder"])
-def test_what_was_changed_since_a_download_was_stopped_is_noticed(store, tmp_path, kind, change):
+def test_a_file_changed_after_an_interrupted_download_is_detected(store, tmp_path, kind, change):
     cid = store.tree(MEMBERS) if kind == "folder" else store.file(zip_bytes(MEMBERS))
     with open_contents(cid, store.address) as contents:
         stopped(contents, tmp_path, 9)
@@ -338,7 +338,7 @@ def test_what_was_changed_since_a_download_was_stopped_is_noticed(store, tmp_pat
     assert files_in(tmp_path) == MEMBERS
 
 
-def test_what_was_left_out_before_a_download_was_stopped_is_told_again(store, tmp_path):
+def test_names_left_out_before_an_interruption_are_reported_again(store, tmp_path):
     cid = store.file(zip_bytes({"a:b": b"x", **MEMBERS}))
     with open_contents(cid, store.address) as contents:
         stopped(contents, tmp_path, 9)
@@ -349,7 +349,7 @@ def test_what_was_left_out_before_a_download_was_stopped_is_told_again(store, tm
     assert files_in(tmp_path) == MEMBERS
 
 
-def test_a_record_that_was_cut_or_damaged_is_no_error(store, tmp_path):
+def test_a_truncated_or_damaged_progress_record_is_no_error(store, tmp_path):
     cid = store.file(zip_bytes(MEMBERS))
     for damage in (b"", b"[[", b"null\n", b"[[[1]],[]]\n", b"\xff\n", b"[[],[]]"):
         folder = tmp_path / str(len(damage)) / damage.hex()
@@ -362,7 +362,7 @@ def test_a_record_that_was_cut_or_damaged_is_no_error(store, tmp_path):
         assert files_in(folder) == MEMBERS
 
 
-def test_a_killed_download_goes_on(tmp_path):
+def test_a_killed_download_is_resumed(tmp_path):
     files = {f"{number:03}": noise(40_000, seed=number) for number in range(100)}
     root, blocks = tree(files)
     out = tmp_path / "out"
@@ -384,7 +384,7 @@ def test_a_killed_download_goes_on(tmp_path):
     assert files_in(out) == files
 
 
-def test_what_is_no_regular_file_is_not_replaced(store, tmp_path):
+def test_only_regular_files_are_replaced(store, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     cid = store.file(b"data")
     for more in ((), ("--overwrite",)):
@@ -404,7 +404,7 @@ def test_an_output_that_ends_in_a_slash_is_a_folder(store, tmp_path):
         assert list(files_in(folder)) == [name or url]
 
 
-def test_a_download_that_writes_nothing_leaves_nothing(store, tmp_path):
+def test_a_download_that_writes_nothing_leaves_no_folder(store, tmp_path):
     cid = store.file(tar_bytes(MEMBERS)[:700])
     assert run("get", cid, "--from", store.address, "-o", tmp_path / "out").status == 1
     assert list(tmp_path.iterdir()) == []
@@ -424,7 +424,7 @@ def test_a_download_that_writes_nothing_leaves_nothing(store, tmp_path):
         (".zip", ".zip"),
     ],
 )
-def test_a_folder_is_called_as_what_it_holds(store, tmp_path, monkeypatch, name, folder):
+def test_the_output_folder_is_named_after_the_object(store, tmp_path, monkeypatch, name, folder):
     monkeypatch.chdir(tmp_path)
     archive = tar_bytes(MEMBERS, "w:gz") if "tar" in name else zip_bytes(MEMBERS)
     is_archive = name.lower().endswith((".zip", ".gz"))
@@ -434,7 +434,7 @@ def test_a_folder_is_called_as_what_it_holds(store, tmp_path, monkeypatch, name,
     assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
-def test_a_folder_in_a_folder_is_read_by_its_own_url(store, tmp_path):
+def test_the_error_of_an_item_that_is_a_folder_gives_its_url(store, tmp_path):
     cid = store.tree(MEMBERS)
     for command in ("get", "cat"):
         done = run(command, cid, "a/b", "--from", store.address)
@@ -443,7 +443,7 @@ def test_a_folder_in_a_folder_is_read_by_its_own_url(store, tmp_path):
     assert run("get", f"{cid}/a/b", "--from", store.address, "-o", tmp_path / "o").status == 0
 
 
-def test_a_file_where_the_folder_should_be_is_an_error(store, tmp_path):
+def test_a_file_at_the_path_of_the_output_folder_is_an_error(store, tmp_path):
     (tmp_path / "out").write_bytes(b"")
     done = run("get", store.tree(MEMBERS), "--from", store.address, "-o", tmp_path / "out")
     assert done.status == 1

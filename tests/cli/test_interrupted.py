@@ -93,7 +93,7 @@ def _is_ready(case, server, started):
     return len(server.requests) >= enough
 
 
-def test_every_command_ends_soon_quietly_and_leaves_nothing_half_made(tmp_path):
+def test_every_interrupted_command_ends_quietly_and_leaves_no_partial_files(tmp_path):
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
         file.truncate(1 << 42)

@@ -52,7 +52,7 @@ KINDS = ["published", "zip", "tar", "tar.gz", "folder", "file"]
         ("file", "file", 1),
     ],
 )
-def test_info_tells_what_it_is(store, objects, kind, what, count):
+def test_info_shows_kind_count_and_size(store, objects, kind, what, count):
     done = run("info", objects[kind], "--from", store.address, "--json")
     assert (done.status, done.err) == (0, "")
     found = json.loads(done.out)
@@ -81,7 +81,7 @@ def test_ls_lists_names_in_order(store, objects, kind):
     assert [line.split()[-1] for line in some.out.splitlines()] == expected[3:5]
 
 
-def test_ls_of_samples_has_their_numbers_and_sizes(store, objects):
+def test_ls_of_samples_shows_their_numbers_and_sizes(store, objects):
     done = run("ls", objects["published"], "--from", store.address, "--json")
     found = [json.loads(line) for line in done.out.splitlines()]
     assert [item["name"] for item in found] == ["0", "1", "2", "3", "4"]
@@ -131,7 +131,7 @@ def test_head_draws_a_contact_sheet(store, objects, tmp_path):
     ],
     ids=range(15),
 )
-def test_any_sample_has_a_place_in_a_contact_sheet(sample):
+def test_any_sample_can_be_drawn_in_a_contact_sheet(sample):
     from ipfs_dataset.operations.contact_sheet import contact_sheet
 
     assert contact_sheet([sample]).size == (128 + 16, 128 + 30)
@@ -159,7 +159,7 @@ def test_cat_writes_one_file_of_a_sample(store, objects):
 
 
 @pytest.mark.parametrize("command", ["info", "ls", "head", "cat", "get"])
-def test_what_is_missing_or_malformed_is_one_line(store, command, tmp_path):
+def test_a_missing_or_malformed_object_is_an_error_in_one_line(store, command, tmp_path):
     extra = ("-o", tmp_path / "out") if command == "get" else ()
     for url, reason in (
         (NOWHERE, "has no block"),
@@ -178,7 +178,7 @@ def test_what_is_missing_or_malformed_is_one_line(store, command, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["cat", "get"])
-def test_an_item_that_is_not_there_is_an_error(store, objects, command, tmp_path):
+def test_a_missing_item_is_an_error(store, objects, command, tmp_path):
     extra = ("-o", tmp_path / "out") if command == "get" else ()
     for kind in KINDS:
         for item in ("no-such", "77", "9" * 30, "9" * 5000):
@@ -188,7 +188,7 @@ def test_an_item_that_is_not_there_is_an_error(store, objects, command, tmp_path
             assert list(tmp_path.iterdir()) == []
 
 
-def test_cat_of_fields_that_are_not_there(store, objects):
+def test_cat_of_missing_fields_lists_those_that_exist(store, objects):
     assert (
         "leave out --field"
         in run("cat", objects["file"], "--field", "x", "--from", store.address).err
@@ -198,7 +198,7 @@ def test_cat_of_fields_that_are_not_there(store, objects):
     assert "has 0.png, 1.cls: choose one by --field" in done.err
 
 
-def test_cat_of_a_folder_names_what_to_do(store, objects):
+def test_cat_of_a_folder_gives_the_command_to_use(store, objects):
     done = run("cat", objects["folder"], "--from", store.address)
     assert done.status == 1
     assert "--all" in done.err
@@ -206,14 +206,14 @@ def test_cat_of_a_folder_names_what_to_do(store, objects):
 
 
 @pytest.mark.parametrize("arguments", [("info",), ("ls",)])
-def test_looking_takes_few_requests(arguments):
+def test_commands_that_show_an_object_take_few_requests(arguments):
     root, blocks = one_file(zip_bytes(members(3000)))
     with GatewayServer(blocks) as gateway:
         assert run(*arguments, root, "--gateway", gateway.url).status == 0
         assert len(gateway.requests) <= 4
 
 
-def test_names_of_strangers_cannot_write_to_the_terminal(store):
+def test_control_characters_in_names_do_not_reach_the_terminal(store):
     cid = store.file(zip_bytes({"\x1b[2J\u202egpj.exe\n1.0 MB  other": b"x"}))
     for command in ("ls", "head"):
         done = run(command, cid, "--from", store.address)
@@ -251,7 +251,7 @@ def huge():
     return tree({f"{number:05}-{'x' * 220}.txt": b"raw" for number in range(1300)})
 
 
-def test_ls_unsorted_lists_the_same(huge, store):
+def test_ls_unsorted_lists_the_same_names(huge, store):
     root, blocks = huge
     with GatewayServer(blocks) as gateway:
         listed = [
@@ -265,7 +265,7 @@ def test_ls_unsorted_lists_the_same(huge, store):
         assert len(sorted_and_not) == 1
 
 
-def test_ls_unsorted_of_a_few_takes_few_requests(huge):
+def test_ls_unsorted_of_a_few_names_takes_few_requests(huge):
     root, blocks = huge
     with GatewayServer(blocks, serve_car=False) as gateway:
         done = run("ls", root, "--gateway", gateway.url, "--unsorted", "--names", "--count", 3)

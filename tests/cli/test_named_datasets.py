@@ -37,7 +37,7 @@ MAKERS = [
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_archives_give_their_members(tmp_path, make):
+def test_samples_of_an_archive_are_its_members(tmp_path, make):
     assert list(LocalSamples(make(tmp_path))) == [(NOISE, "one.txt")]
 
 
@@ -52,7 +52,7 @@ def test_a_damaged_archive_is_a_format_error_that_names_it(tmp_path, make):
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "A.TGZ", "a.tar.xz"])
-def test_what_is_named_as_an_archive_and_is_none_is_no_sample(tmp_path, name):
+def test_a_file_with_only_the_suffix_of_an_archive_is_a_format_error(tmp_path, name):
     (tmp_path / name).write_bytes(NOISE)
     with pytest.raises(FormatError, match="cannot be read"):
         list(LocalSamples(tmp_path / name))
@@ -73,7 +73,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
 
 
 @pytest.mark.parametrize("target", [".", "..", "nothing"])
-def test_a_link_to_nothing_or_to_a_folder_above_is_refused(tmp_path, target):
+def test_a_broken_link_or_one_to_a_parent_folder_is_refused(tmp_path, target):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "one.txt").write_bytes(b"one")
     (tmp_path / "a" / "b" / "link").symlink_to(target)

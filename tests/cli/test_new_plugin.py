@@ -130,7 +130,7 @@ def check(project, *arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_its_style_is_clean_under_its_own_settings(projects):
+def test_it_passes_its_own_style_checks(projects):
     pytest.importorskip("ruff", reason="the group `lint` is not installed")
     for project in projects.values():
         check(project, "ruff", "check", "--no-cache", ".")
@@ -139,7 +139,7 @@ def test_its_style_is_clean_under_its_own_settings(projects):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_its_types_are_clean_under_its_own_settings(projects, tmp_path):
+def test_it_passes_its_own_type_checks(projects, tmp_path):
     pytest.importorskip("mypy", reason="the group `lint` is not installed")
     for kind in KINDS:
         check(projects[kind, LONGEST], "mypy", "--cache-dir", str(tmp_path / "cache"))
@@ -163,7 +163,7 @@ def test_every_place_of_a_template_is_filled(kind):
         ("exporter", 'sensor_log = "ipfs_dataset_sensor_log.exporter:JsonLinesExporter"'),
     ],
 )
-def test_its_entry_point_is_called_as_what_users_write(kind, point):
+def test_its_entry_point_has_the_name_that_users_write(kind, point):
     project = project_files(PluginName.parse("sensor-log"), kind)["pyproject.toml"]
     assert f"\n[project.entry-points.ipfs_dataset]\n{point}\n" in project
 
@@ -186,7 +186,7 @@ def test_it_depends_on_the_versions_that_keep_its_interface(version, wanted):
 
 
 @given(text=st.text(max_size=40) | st.from_regex(r"[a-zA-Z0-9._-]{1,32}", fullmatch=True))
-def test_any_text_is_a_usable_name_or_refused(text):
+def test_any_text_is_a_valid_name_or_refused(text):
     try:
         name = PluginName.parse(text)
     except PluginError as error:
@@ -198,7 +198,7 @@ def test_any_text_is_a_usable_name_or_refused(text):
 
 
 @pytest.mark.parametrize("text", ["-", "1x", "class", "a b", "a/b", "..", "größe", "x" * 31])
-def test_names_that_no_package_can_have_are_refused(text, capsys):
+def test_names_that_are_invalid_for_packages_are_refused(text, capsys):
     assert main(["new-plugin", "--", text]) == 1
     assert repr(text) in capsys.readouterr().err
 
@@ -206,7 +206,7 @@ def test_names_that_no_package_can_have_are_refused(text, capsys):
 @pytest.mark.parametrize(
     "text", ["zip", "ZIP", "ipfs-dataset-tar", "plain.stream", "gateway", "core"]
 )
-def test_names_of_what_is_there_are_taken(text, capsys, tmp_path, monkeypatch):
+def test_names_of_existing_plugins_are_refused(text, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["new-plugin", text]) == 1
     assert "choose another name" in capsys.readouterr().err
@@ -228,18 +228,18 @@ def test_the_folder_is_named_after_the_distribution(capsys, tmp_path, monkeypatc
         Discovery((), (Failure(Origin("somebody", "1.0", "sensor_log"), "ImportError: x"),)),
     ],
 )
-def test_whoever_has_the_name_is_told(discovery):
+def test_the_error_of_a_taken_name_names_its_owner(discovery):
     with pytest.raises(PluginConflictError, match=r"is taken by somebody 1\.0"):
         PluginName.parse("sensor-log").check_free(discovery)
     PluginName.parse("another").check_free(discovery)
 
 
-def test_an_installed_distribution_has_its_name():
+def test_the_name_of_an_installed_distribution_is_refused():
     with pytest.raises(PluginConflictError, match=r"'ipfs-dataset-core' is installed already"):
         PluginName.parse("core").check_free(NOTHING)
 
 
-def test_nothing_that_exists_is_overwritten(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -262,7 +262,7 @@ def test_an_empty_folder_is_filled_and_stays_itself(tmp_path):
 
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("failing", ["write_text", "rename"])
-def test_a_failure_leaves_nothing_half_written(tmp_path, monkeypatch, exists, failing):
+def test_a_failure_leaves_no_partial_files(tmp_path, monkeypatch, exists, failing):
     folder = tmp_path / "project"
     if exists:
         folder.mkdir()
@@ -281,7 +281,7 @@ def test_a_failure_leaves_nothing_half_written(tmp_path, monkeypatch, exists, fa
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
 
 
-def test_permissions_are_those_of_any_new_folder(tmp_path):
+def test_the_folder_has_the_permissions_of_any_new_folder(tmp_path):
     write_project(tmp_path / "project", {"a": "text"})
     (tmp_path / "other").mkdir()
     assert (tmp_path / "project").stat().st_mode == (tmp_path / "other").stat().st_mode
@@ -304,7 +304,7 @@ def test_the_templates_are_in_the_wheel(tmp_path):
     assert list(found.rglob(".gitignore.tmpl"))
 
 
-def test_what_was_written_is_printed_as_json(tmp_path, capsys):
+def test_the_written_files_are_printed_as_json(tmp_path, capsys):
     folder = tmp_path / "new"
     assert main(["new-plugin", "sensor-log", "--directory", str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

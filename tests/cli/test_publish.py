@@ -48,7 +48,7 @@ def test_an_archive_and_a_file_are_one_file(tmp_path):
         assert done.out.strip() == str(builders.one_file(data)[0])
 
 
-def test_a_car_file_is_written_once_unless_told(folder, tmp_path):
+def test_an_existing_car_file_is_kept_unless_overwriting_is_requested(folder, tmp_path):
     car = tmp_path / "out.car"
     cid = run("publish", folder, "--to", car).out.strip()
     assert dict(load(cid, car)) == FILES
@@ -151,7 +151,7 @@ def test_an_object_of_a_module_is_published(module, tmp_path, name, samples):
         ("no-such-path", "neither a file nor a folder"),
     ],
 )
-def test_what_cannot_be_published_is_one_line(module, tmp_path, name, reason):
+def test_an_unpublishable_object_is_an_error_in_one_line(module, tmp_path, name, reason):
     done = run("publish", name.format(module), "--to", tmp_path / "store")
     assert (done.status, done.out) == (1, "")
     assert reason in done.err
@@ -184,21 +184,21 @@ def test_a_card_is_published_and_shown(module, tmp_path):
     assert (missing.status, missing.out) == (1, "")
 
 
-def test_wrong_combinations_end_with_two(folder, tmp_path):
+def test_wrong_combinations_of_arguments_have_status_two(folder, tmp_path):
     assert run("publish", folder, "--card", "x.md").status == 2
     assert run("publish", "module:object", "--as", "files").status == 2
     assert run("publish", folder, "--as", "both").status == 2
     assert run("publish").status == 2
 
 
-def test_a_node_that_is_not_there_is_named(folder):
+def test_the_error_of_an_unreachable_node_names_it(folder):
     done = run("publish", folder, "--to", "/ip4/127.0.0.1/tcp/9")
     assert done.status == 1
     assert "no node is running at" in done.err
 
 
 @pytest.mark.kubo
-def test_a_node_keeps_what_is_published(kubo, folder):
+def test_published_data_are_pinned_on_the_node(kubo, folder):
     done = run("publish", folder, "--to", kubo.api, "--name", "from the command line")
     assert done.status == 0
     cid = done.out.strip()
@@ -221,7 +221,7 @@ def test_the_latest_version_of_files_has_a_name_and_the_pin_keeps_its_own(kubo, 
     assert [pin.name for pin in list_pins(kubo.api) if str(pin.cid) == first["cid"]] == ["mine"]
 
 
-def test_a_store_has_no_names_and_nothing_is_published(folder, tmp_path):
+def test_a_name_for_a_store_is_refused_before_anything_is_published(folder, tmp_path):
     done = run("publish", folder, "--to", tmp_path / "store", "--ipns", "mine")
     assert done.status == 1
     assert "has no keys" in done.err

@@ -94,7 +94,7 @@ def test_ranges(served, wanted, status, part):
     assert (found.status_code, found.content) == (status, part)
 
 
-def test_a_subdomain_is_the_folder(served):
+def test_the_host_name_selects_the_folder(served):
     url, cid = served
     port = url.rpartition(":")[2]
     found = requests.get(
@@ -112,7 +112,7 @@ def test_a_subdomain_is_the_folder(served):
         ("/ipfs/{}/../../x", 404),
     ],
 )
-def test_what_is_not_there(served, path, status):
+def test_a_missing_file_is_404(served, path, status):
     url, cid = served
     assert requests.get(url + path.format(cid), timeout=60).status_code == status
 
@@ -132,7 +132,7 @@ def test_what_is_not_there(served, path, status):
         ("127.0.0.1", 200),
     ],
 )
-def test_names_of_other_hosts_are_refused(served, host, status):
+def test_requests_for_other_host_names_are_refused(served, host, status):
     url, cid = served
     found = requests.get(f"{url}/ipfs/{cid}/", headers={"Host": host}, timeout=60)
     assert found.status_code == status
@@ -144,7 +144,7 @@ def test_it_listens_on_this_machine_alone(tmp_path):
 
 
 @pytest.mark.parametrize("tag", ['"{}"', 'W/"{}"', '"other", "{}"', "*"])
-def test_what_a_client_has_is_not_sent_again(served, tag):
+def test_a_file_that_the_client_has_is_not_sent_again(served, tag):
     url, cid = served
     file = f"{url}/ipfs/{cid}/n/big.bin"
     first = requests.get(file, headers={"Range": "bytes=0-0"}, timeout=60)
@@ -203,7 +203,7 @@ def raw_answer(url, request):
         (b"nonsense", b"400"),
     ],
 )
-def test_requests_as_no_browser_makes_them(served, line, status):
+def test_malformed_requests_are_refused(served, line, status):
     url, cid = served
     request = line.replace(b"{cid}", cid.encode()) + b"\r\nHost: localhost\r\n\r\n"
     answer = raw_answer(url, request)
@@ -225,7 +225,7 @@ def test_a_hundred_clients_at_once_and_some_that_send_nothing(served):
     assert found == ["<h1>hello</h1>"] * 100
 
 
-def test_a_client_that_goes_away_in_the_middle_harms_nobody(served):
+def test_a_client_that_disconnects_midway_affects_no_other(served):
     url, cid = served
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     request = f"GET /ipfs/{cid}/n/big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -245,7 +245,7 @@ def test_roots_are_those_of_the_car_or_the_pins(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["store", "x.car"])
-def test_a_root_that_is_not_there_is_refused(tmp_path, kind):
+def test_a_missing_root_is_refused(tmp_path, kind):
     IPFSDatasetExporter(tmp_path / kind).export_to_ipfs([1, 2])
     elsewhere = IPFSDatasetExporter(tmp_path / "other").export_to_ipfs([3])
     done = run("serve", tmp_path / kind, "--cid", elsewhere, "--port", "0")
@@ -278,7 +278,7 @@ def test_the_command_serves_a_car_until_it_is_interrupted(tmp_path):
         process.wait()
 
 
-def test_wrong_uses(tmp_path):
+def test_wrong_arguments_are_refused(tmp_path):
     assert run("serve", "--port", "99999").status == 2
     for missing in ("none.car", "none"):
         done = run("serve", tmp_path / missing)

@@ -40,7 +40,7 @@ def path_of(store, data):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "published"])
-def test_verify_reads_all_and_finds_it_sound(store, kind):
+def test_verify_reads_everything_and_reports_it_intact(store, kind):
     cid = {
         "folder": lambda: store.tree({**FILES, "n/empty": b""}),
         "file": lambda: store.file(noise(3_000_000)),
@@ -77,7 +77,7 @@ def test_verify_names_what_is_damaged_or_missing_and_reads_the_rest(store, damag
     assert mended["bytes"] >= 400_000
 
 
-def test_verify_goes_on_where_it_was_stopped(monkeypatch):
+def test_a_stopped_verification_is_resumed(monkeypatch):
     monkeypatch.setattr(verification, "_PIECE_BYTES", 100_000)
     monkeypatch.setattr(verification, "_SECONDS_BETWEEN_RECORDS", -1.0)
     root, blocks = tree(FILES)
@@ -98,7 +98,7 @@ def test_verify_goes_on_where_it_was_stopped(monkeypatch):
     assert again.bytes + again.resumed_bytes == 4_800_000
 
 
-def test_verify_takes_no_bytes_for_granted(store):
+def test_verify_checks_bytes_that_the_cache_has(store):
     """A gateway that lies is found out."""
     root, blocks = one_file(noise(300_000))
     lying = {key: (data[:-1] + b"x" if len(data) > 1000 else data) for key, data in blocks.items()}
@@ -147,7 +147,7 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
     assert "give --cache FOLDER" in run("prefetch", cid, "--from", store.address).err
 
 
-def test_prefetch_does_not_claim_what_no_cache_keeps(tmp_path, store):
+def test_prefetch_reports_that_the_cache_could_not_keep_blocks(tmp_path, store):
     cid = store.file(zip_bytes(members(20)))
     (tmp_path / "file").write_bytes(b"mine")
     done = run("prefetch", cid, "--from", store.address, "--cache", tmp_path / "file")
@@ -197,7 +197,7 @@ def test_a_cache_is_listed_checked_and_emptied(tmp_path, store, monkeypatch):
     assert (cache / "mine.txt").exists()
 
 
-def test_what_is_no_cache_is_left_alone(tmp_path, monkeypatch, store):
+def test_a_folder_that_is_not_a_cache_is_left_alone(tmp_path, monkeypatch, store):
     monkeypatch.delenv("IPFS_DATASET_CACHE_DIR", raising=False)
     assert run("cache", "ls").status == 2
     assert "There is no cache" in run("cache", "ls", tmp_path / "none").err
@@ -230,7 +230,7 @@ def test_pins_are_added_listed_and_removed(tmp_path):
     assert list(blocks_in(folder)) == []
 
 
-def test_wrong_uses_of_pin_are_named(store, tmp_path):
+def test_wrong_arguments_of_pin_are_named(store, tmp_path):
     at = ("--at", store.address)
     assert run("pin", "add", *at).status == 2
     assert run("pin", "ls", "bafkqaaa", *at).status == 2

@@ -62,7 +62,7 @@ def by_file(found: Iterable[tuple[str, int | str]]) -> dict[str, set[int]]:
 @needs_checkers
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_right_use_passes_and_each_wrong_use_is_reported(checker, tmp_path):
+def test_correct_use_passes_and_each_wrong_use_is_reported(checker, tmp_path):
     # A project of its own: nothing of ours but what is installed can be found from there.
     folder = shutil.copytree(PROJECT, tmp_path / "project")
     found = checker(folder)

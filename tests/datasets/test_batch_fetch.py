@@ -61,7 +61,7 @@ def test_a_group_is_fetched_while_the_one_before_is_read():
     assert shard.asked[3:] == [[6, 7], [1]], "in the parts that memory holds"
 
 
-def test_where_memory_holds_one_group_no_other_is_fetched():
+def test_where_memory_holds_one_group_the_next_is_not_fetched_ahead():
     shard, joined = noting(9)
     groups = fetched_ahead(iter([[2, 0], [4, 3]]), joined, lambda group: [group], ahead=0)
     assert next(groups) == [2, 0]
@@ -71,7 +71,7 @@ def test_where_memory_holds_one_group_no_other_is_fetched():
 
 
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
-def test_groups_are_all_of_a_batch_and_fit_in_memory(positions, memory):
+def test_groups_cover_a_batch_and_fit_in_memory(positions, memory):
     groups = in_groups(noting(50)[1], positions, memory)
     assert sorted(place for group in groups for place in group) == list(range(len(positions)))
     needed = [{positions[place] for place in group} - {None} for group in groups]
@@ -93,7 +93,7 @@ def test_a_batch_whose_objects_cannot_be_opened_is_one_group():
 
 
 @given(st.lists(st.none() | st.integers(0, 49), max_size=40), st.integers(0, 100))
-def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
+def test_a_batch_has_the_order_of_its_indices(positions, memory):
     _, joined = noting(50)
     counted = count(1)
 
@@ -105,7 +105,7 @@ def test_a_batch_has_the_order_in_which_it_was_asked_for(positions, memory):
     assert next(counted) == len(positions) + 1
 
 
-def test_what_was_announced_is_fetched_once():
+def test_prefetched_samples_are_fetched_once():
     shard, joined = noting(50)
     batches = BatchReader(100)
 
@@ -123,7 +123,7 @@ def test_what_was_announced_is_fetched_once():
     assert shard.asked[3:] == [[7]], "what was read may be gone again"
 
 
-def test_what_is_announced_again_and_again_and_never_read_is_not_fetched():
+def test_hints_without_reads_are_ignored_after_a_while():
     shard, joined = noting(50)
     batches = BatchReader(100)
     for turn in range(2):
@@ -182,7 +182,7 @@ def test_a_scattered_batch_is_read_together_and_in_its_order(tmp_path, kind, mon
     assert dataset.__getitems__(twice) == ORDINARY + ORDINARY[::-1]
 
 
-def test_a_batch_read_together_asks_for_blocks_not_for_samples(archive, monkeypatch):
+def test_a_scattered_batch_fetches_blocks_and_not_samples(archive, monkeypatch):
     asked = []
     leaf = Fetcher.leaf
 
@@ -203,7 +203,7 @@ def test_a_batch_read_together_asks_for_blocks_not_for_samples(archive, monkeypa
     assert len(asked) < 2 * len(set(asked)) < len(batch)
 
 
-def test_who_overrides_how_samples_are_read_is_asked_for_each_of_a_scattered_batch(archive):
+def test_an_overridden_read_is_called_for_each_sample_of_a_scattered_batch(archive):
     root, blocks = archive
     with GatewayServer(blocks) as server:
         own_format = IPFSObject(f"ipfs://{root}", Shouting())
@@ -216,7 +216,7 @@ def test_who_overrides_how_samples_are_read_is_asked_for_each_of_a_scattered_bat
 
 
 @pytest.mark.parametrize("handler", ["raise", "skip"])
-def test_of_a_scattered_batch_only_what_is_damaged_is_skipped(tmp_path, handler):
+def test_only_damaged_samples_of_a_scattered_batch_are_skipped(tmp_path, handler):
     data = bytearray(zip_bytes(FILES, zipfile.ZIP_STORED))
     for number in SCATTERED[3:5]:
         data[bytes(data).index(FILES[f"{number:03}"]) + 1000] ^= 1
@@ -267,7 +267,7 @@ def test_an_imported_dataset_fetches_each_block_once_as_well(published, by_sampl
     assert server.served["raw"] - before <= most
 
 
-def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
+def test_the_error_of_an_unusable_index_of_a_batch_gives_the_reason(published):
     cid, blocks = published
     with GatewayServer(blocks) as server:
         dataset = IPFSDatasetExporter(f"gateway+{server.url}").import_from_ipfs(cid)
@@ -279,7 +279,7 @@ def test_what_is_wrong_with_an_index_of_a_batch_is_said(published):
 
 
 @pytest.mark.parametrize("part", [None, range(0, 600, 2)])
-def test_a_sampler_has_the_next_window_fetched(archive, part):
+def test_a_sampler_prefetches_the_next_window(archive, part):
     root, blocks = archive
     with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
         dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
@@ -300,7 +300,7 @@ def test_a_sampler_has_the_next_window_fetched(archive, part):
     assert server.served["raw"] < 1.2 * 600 * 10_000 / LEAF
 
 
-def test_a_sampler_has_nothing_fetched_where_workers_read(archive):
+def test_a_sampler_prefetches_nothing_where_workers_read(archive):
     root, blocks = archive
     with GatewayServer(blocks, serve_plain=False, serve_car=False) as server:
         dataset = IPFSDataset(f"ipfs://{root}", f"gateway+{server.url}")
@@ -321,7 +321,7 @@ class Cached(Noting):
 
 
 @pytest.mark.parametrize("positions", [[3, 4, 5, 6], [40, 3, 17, 3], [5, None, 2]])
-def test_of_what_is_in_memory_nothing_is_fetched(positions):
+def test_samples_in_memory_are_not_fetched(positions):
     shard = Cached("zip", list(range(50)), 50, "counted")
     batch = BatchReader(1).read(
         ConcatenatedShards([shard]), positions, lambda group: [(place, place) for place in group]
@@ -339,7 +339,7 @@ PACKED = {
 
 @pytest.mark.parametrize("kind", PACKED)
 @pytest.mark.parametrize("memory", [64 << 20, 6 * LEAF])
-def test_batches_of_any_kind_have_their_samples_in_their_order(tmp_path, kind, memory):
+def test_any_batch_has_its_samples_in_order(tmp_path, kind, memory):
     store = Store(tmp_path)
     cid = store.file(PACKED[kind](), SMALL_LEAVES)
     batches = [*(range(at, at + 50) for at in range(0, 600, 50)), HOPPING[:40], [7, 6, 5, 5, 9]]

@@ -88,7 +88,7 @@ def test_an_epoch_fetches_each_block_about_once(gateway):
     dataset.close()
 
 
-def test_workers_that_the_sampler_knows_of_fetch_no_blocks_of_others(gateway):
+def test_workers_whose_number_the_sampler_has_fetch_no_blocks_of_others(gateway):
     dataset = opened(gateway)
     len(dataset)
 
@@ -108,7 +108,7 @@ def test_workers_that_the_sampler_knows_of_fetch_no_blocks_of_others(gateway):
     dataset.close()
 
 
-def test_an_epoch_that_goes_on_reads_what_is_left_and_little_else(gateway):
+def test_a_resumed_epoch_fetches_little_more_than_the_remaining_samples(gateway):
     dataset = opened(gateway)
     sampler = BlockShuffleSampler(dataset, batch_size=50, **SIZES)
     whole = [sample for batch in DataLoader(dataset, 50, sampler=sampler) for sample in batch[0]]
@@ -125,7 +125,7 @@ def test_an_epoch_that_goes_on_reads_what_is_left_and_little_else(gateway):
     dataset.close()
 
 
-def test_a_state_names_the_data_and_goes_with_no_other(store, tmp_path):
+def test_a_state_is_refused_for_other_data(store, tmp_path):
     one, other = (store.file(zip_bytes(members(count))) for count in (10, 11))
     state = BlockShuffleSampler(IPFSDataset(one, store.address)).state_dict()
     with pytest.raises(StateError, match=f"of data '{one}', but the dataset has '{other}'"):
@@ -139,7 +139,7 @@ def test_a_state_names_the_data_and_goes_with_no_other(store, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_a_worker_reads_next_comes_in_ranges_while_it_reads(archive, workers):
+def test_the_next_samples_of_a_worker_are_fetched_in_ranges_while_it_reads(archive, workers):
     root, blocks = archive
     with GatewayServer(blocks) as server:
         dataset = IPFSDataset(str(root), f"gateway+{server.url}", memory=4 * MEMORY)
@@ -224,7 +224,7 @@ def test_shuffling_a_stream_shuffles_its_blocks(store):
     assert [name for name, _ in stream] == names
 
 
-def test_a_subclass_may_count_on_its_neighbours(store):
+def test_a_subclass_that_pairs_neighbours_is_shuffled_in_a_buffer(store):
     class Pairs(IPFSIterableDataset):
         def __iter__(self):
             samples = super().__iter__()
@@ -235,7 +235,7 @@ def test_a_subclass_may_count_on_its_neighbours(store):
     assert all(int(b[1:4]) - int(a[1:4]) == 1 for (a, _), (b, _) in pairs)
 
 
-def test_what_allows_no_random_access_goes_through_the_buffer(store):
+def test_archives_without_random_access_are_shuffled_in_a_buffer(store):
     zipped = store.file(zip_bytes(members(20, "z")))
     packed = store.tree({"d.tar.gz": tar_bytes(members(20, "g"), "w:gz")})
     stream = IPFSIterableDataset([f"{packed}/d.tar.gz", zipped], store.address, shuffle_blocks=True)
@@ -247,7 +247,7 @@ def test_what_allows_no_random_access_goes_through_the_buffer(store):
     assert {name[0] for name in mixed[:20]} == {"g", "z"}
 
 
-def test_ranks_of_such_a_stream_still_have_everything_once(monkeypatch, store):
+def test_ranks_of_such_a_stream_read_each_sample_once(monkeypatch, store):
     zipped = store.file(zip_bytes(members(20, "z")))
     packed = store.tree({"d.tar.gz": tar_bytes(members(20, "g"), "w:gz")})
     seen = []
@@ -261,7 +261,7 @@ def test_ranks_of_such_a_stream_still_have_everything_once(monkeypatch, store):
     assert sorted(seen) == sorted([*members(20, "z"), *members(20, "g")])
 
 
-def test_a_damaged_archive_says_so_or_is_skipped(store):
+def test_a_damaged_archive_is_an_error_or_skipped(store):
     damaged = store.file(tar_bytes(members(9))[:8700])
     objects = [store.file(zip_bytes(members(5))), damaged]
     with pytest.raises(FormatError, match=damaged):
@@ -287,7 +287,7 @@ def test_a_map_style_dataset_is_shuffled_by_its_blocks(gateway):
     dataset.close()
 
 
-def test_a_subclass_that_numbers_its_samples_otherwise_is_shuffled_in_a_buffer(store):
+def test_a_subclass_with_its_own_numbering_is_shuffled_in_a_buffer(store):
     class Twice(IPFSDataset):
         def __len__(self):
             return 2 * super().__len__()
@@ -302,7 +302,7 @@ def test_a_subclass_that_numbers_its_samples_otherwise_is_shuffled_in_a_buffer(s
         next(iter(BlockShuffleSampler(dataset)))
 
 
-def test_a_published_dataset_knows_its_blocks(tmp_path):
+def test_a_published_dataset_is_shuffled_by_its_blocks(tmp_path):
     exporter = IPFSDatasetExporter(str(tmp_path), shard_bytes=60_000, progress=False)
     values = [(torch.full((100,), number), number) for number in range(300)]
     dataset = exporter.import_from_ipfs(exporter.export_to_ipfs(values))

@@ -45,7 +45,7 @@ def test_the_format_that_the_user_names_is_used(filetype, name):
     assert chosen(MemoryFile(b""), filetype, f"{URL}/a.tar.gz") == name
 
 
-def test_a_reader_or_a_declaration_is_taken_as_it_is():
+def test_a_reader_or_a_declaration_is_used_as_given():
     own = Own()
     assert choose_format(IPFSObject(URL, own), MemoryFile(b"")) is own
     plugin = ReaderPlugin(name="own", summary="", factory=Own)
@@ -78,16 +78,16 @@ def test_a_reader_or_a_declaration_is_taken_as_it_is():
         ("a.zip/b", b"", "plain"),
     ],
 )
-def test_else_the_suffix_counts_then_the_first_bytes(name, content, expected):
+def test_without_a_format_the_suffix_decides_then_the_first_bytes(name, content, expected):
     assert chosen(MemoryFile(content), url=f"{URL}/{name}" if name else URL) == expected
 
 
-def test_a_directory_is_a_folder_whatever_it_is_called():
+def test_a_directory_is_a_folder_whatever_its_name():
     assert chosen(DIRECTORY) == chosen(DIRECTORY, url=f"{URL}/a.zip") == "folder"
     assert chosen(DIRECTORY, RemoteFileType.FOLDER) == "folder"
 
 
-def test_a_format_for_the_other_kind_is_refused_with_what_to_do():
+def test_a_format_of_files_for_a_directory_and_the_reverse_are_refused_with_advice():
     with pytest.raises(FormatError, match="is a directory, but the format 'zip' reads a file: use"):
         chosen(DIRECTORY, RemoteFileType.ZIP)
     with pytest.raises(FormatError, match="is a file, but the format 'folder' reads a directory"):
@@ -100,6 +100,6 @@ def test_the_error_of_an_unknown_format_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("filetype", [3, int, b"zip", ["zip"]])
-def test_a_filetype_that_is_no_format_is_refused(filetype):
+def test_a_filetype_of_another_type_is_refused(filetype):
     with pytest.raises(AddressError, match="filetype must be a RemoteFileType"):
         chosen(MemoryFile(b""), filetype)

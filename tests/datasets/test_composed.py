@@ -55,7 +55,7 @@ class Plain(Dataset[str]):
 
 
 @given(data=st.data())
-def test_samples_are_those_that_single_indices_return(data):
+def test_batches_have_the_samples_of_single_indices(data):
     parts: list[Any] = [Placed(4), Plain(), Subset(ConcatDataset([Placed(9), Plain()]), [10, 2, 2])]
     joined = Subset(JoinedDatasets([*parts, Tagged([Placed(2)])]), range(11, -1, -1))
     numbers = data.draw(st.lists(st.integers(0, 11), max_size=20))
@@ -69,14 +69,14 @@ def test_each_dataset_is_read_once_for_a_batch():
     assert (first.calls, second.calls) == (1, 1)
 
 
-def test_what_is_skipped_has_no_sample_and_others_keep_their_places():
+def test_skipped_samples_are_left_out_and_others_keep_their_places():
     joined = JoinedDatasets([Counted(4), Counted(4, skipped=[1, 2])])
     assert read_each(joined, [5, 0, 7, 6]) == [[], [0], [3], []]
     assert joined.__getitems__([5, 0, 7, 6]) == [0, 3]
 
 
 @pytest.mark.parametrize("number", [9, -10])
-def test_a_number_of_no_sample_is_named(number):
+def test_an_index_out_of_range_is_named(number):
     with pytest.raises(IndexError, match=f"sample {number} of 9 in 2 datasets"):
         read_each(ConcatDataset([Placed(4), Placed(5)]), [number])
 
@@ -132,7 +132,7 @@ def damaged(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, Doubled])
-def test_a_sample_that_is_skipped_is_counted_once_also_in_a_row(damaged, kind):
+def test_skipped_samples_are_counted_once_also_consecutive_ones(damaged, kind):
     # Three in a row would be an error; counted twice, the two of a batch are four.
     options: Any = {"handler": "skip", "max_failures": 3}
     for read in (
@@ -158,7 +158,7 @@ def test_the_handler_is_called_once_for_a_damaged_sample(damaged):
     assert len(errors) == 1
 
 
-def test_what_stands_in_for_a_sample_of_a_mixture_is_not_counted(damaged):
+def test_the_replacement_of_a_skipped_sample_of_a_mixture_is_not_counted(damaged):
     dataset = IPFSDataset(*damaged, handler="skip", max_failures=4)
     found = list(MixedDataset({"all": (dataset, 1)}, batch_size=8, seed=2))
     assert len(found) == 40

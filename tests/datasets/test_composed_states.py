@@ -127,7 +127,7 @@ COMPOSITIONS = {
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_order_below_goes_on_as_in_the_state(made, composition, order):
+def test_the_inner_order_is_resumed_from_the_state(made, composition, order):
     def compose(options):
         def stream(data=0, kind=IPFSIterableDataset):
             return made.stream(data, kind, **options)
@@ -147,7 +147,7 @@ def test_the_order_below_goes_on_as_in_the_state(made, composition, order):
 @pytest.mark.parametrize(
     "options", [{}, {"shuffle_urls": True}], ids=["no shuffling", "another kind of shuffling"]
 )
-def test_another_kind_of_order_below_is_refused(made, composition, options):
+def test_another_kind_of_inner_order_is_refused(made, composition, options):
     def compose(options):
         return COMPOSITIONS[composition](lambda: made.stream(**options), made)
 
@@ -156,7 +156,7 @@ def test_another_kind_of_order_below_is_refused(made, composition, options):
         compose(options).load_state_dict(state)
 
 
-def test_a_buffer_of_unknown_length_that_starts_over_goes_on_in_a_mixture(made):
+def test_a_repeated_buffer_of_unknown_length_is_resumed_in_a_mixture(made):
     def compose():
         sources = {"a": (ShuffleDataset(made.stream(), 4), 5), "b": (made.files(1), 1)}
         return MixedDataset(sources, batch_size=BATCH, stop="all", distribution="uneven")
@@ -189,7 +189,7 @@ def test_the_seed_of_a_sampler_in_a_mixture_is_in_its_state(made, seeds):
 @pytest.mark.parametrize(
     "below", [None, {}, {"1": {}}, {"0": 3}, {"0": {"seed": 1, "data": "x"}}, {"0": {"seed": "x"}}]
 )
-def test_an_edited_order_below_is_refused(made, below):
+def test_an_edited_inner_order_is_refused(made, below):
     _, state = state_after(buffered(made.stream(shuffle_blocks=True)))
     with pytest.raises(StateError, match="this state has"):
         buffered(made.stream(shuffle_blocks=True)).load_state_dict({**state, "below": below})
@@ -204,7 +204,7 @@ def some_numbers() -> Any:
 
 
 @pytest.mark.parametrize("sizes", [(2, 5), (None, 5), (2, None)])
-def test_a_state_of_readers_with_other_shares_is_refused(made, sizes):
+def test_a_state_of_readers_with_different_shares_is_refused(made, sizes):
     one, other = (ShuffleDataset(made.stream(batch_size=size), 5, batch_size=3) for size in sizes)
     with as_reader(0, 1, 1, 2):
         samples, again, elsewhere = (iter_of(dataset) for dataset in (one, one, other))
@@ -215,7 +215,7 @@ def test_a_state_of_readers_with_other_shares_is_refused(made, sizes):
             elsewhere.load_state_dict(state)
 
 
-def test_one_reader_goes_on_with_batches_of_another_size(made):
+def test_one_reader_is_resumed_with_another_batch_size(made):
     head, state = state_after(buffered(made.stream(batch_size=2)))
     resumed = buffered(made.stream(batch_size=5))
     resumed.load_state_dict(state)
@@ -235,7 +235,7 @@ OF_DATA = {
 
 @pytest.mark.parametrize("kind", OF_DATA)
 @pytest.mark.parametrize("compose", [buffered, lambda one: mixed(one, range(9))])
-def test_a_state_of_other_data_below_is_refused(made, kind, compose):
+def test_a_state_of_other_inner_data_is_refused(made, kind, compose):
     try:
         dataset = compose(OF_DATA[kind](made, 0))
     except TypeError:
@@ -249,7 +249,7 @@ def test_a_state_of_other_data_below_is_refused(made, kind, compose):
     assert head + list(same) == list(compose(OF_DATA[kind](made, 0)))
 
 
-def test_other_samples_of_pairs_are_other_data(made):
+def test_a_state_of_pairs_with_other_samples_is_refused(made):
     def some(numbers):
         return buffered(Subset(StackDataset(made.files()), numbers))
 

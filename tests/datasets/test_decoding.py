@@ -75,7 +75,7 @@ KINDS = ("folder", "listed folder", "tar", "zip", "tar in a folder")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_are_decoded_wherever_they_are(store, objects, kind):
+def test_members_of_archives_and_folders_are_decoded(store, objects, kind):
     dataset = MapStyle(objects[kind], store.address, decoders=DECODERS)
     assert [dataset[n] for n in range(len(dataset))] == DECODED
     assert dataset.__getitems__([4, 0, 2]) == [DECODED[n] for n in (4, 0, 2)]
@@ -88,7 +88,7 @@ def test_members_are_decoded_wherever_they_are(store, objects, kind):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_decode_as_well(store, objects, method):
+def test_workers_decode_too(store, objects, method):
     loader = DataLoader(
         IPFSIterableDataset([*objects.values()], store.address, decoders=DECODERS),
         batch_size=None,
@@ -106,7 +106,7 @@ def test_a_plain_object_is_decoded(store, decoder):
         assert list(MapStyle(obj, store.address, decoders={".num": decoder})) == [(url, 1)]
 
 
-def test_a_format_with_many_samples_a_file_gives_the_list_of_them(store):
+def test_a_format_with_many_samples_per_file_gives_their_list(store):
     tar = IPFSObject(store.file(tar_bytes({"a.num": b"123", "b.num": b""})), RemoteFileType.TAR)
     [(name, value), empty] = MapStyle(tar, store.address, decoders={".num": Digits})
     assert (name, [v for _, v in value], empty) == ("a.num", [1, 2, 3], ("b.num", []))
@@ -124,14 +124,14 @@ class Lengths(Reader):
         return index.name(position), source.size
 
 
-def test_a_format_whose_index_is_of_whole_files_gives_the_value(store):
+def test_a_format_with_one_sample_per_file_gives_its_value(store):
     archive = store.file(zip_bytes({"a.len": b"12345", "b.txt": b"text"}))
     dataset = MapStyle(IPFSObject(archive, "zip"), store.address, decoders={".len": Lengths})
     assert list(dataset) == [("a.len", 5), ("b.txt", b"text")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_cannot_be_decoded_names_member_and_object_and_can_be_skipped(store, kind):
+def test_a_decoding_error_names_member_and_object_and_can_be_skipped(store, kind):
     files = {"a.num": b"1", "b.num": b"two", "c.num": b"3"}
     obj = {
         "folder": IPFSObject(store.tree(files)),
@@ -153,12 +153,12 @@ def test_what_cannot_be_decoded_names_member_and_object_and_can_be_skipped(store
         assert stream.skipped == 1
 
 
-def test_a_mistake_in_a_users_function_passes_as_it_is(store, objects):
+def test_an_exception_of_a_users_function_is_not_changed(store, objects):
     with pytest.raises(ZeroDivisionError):
         list(MapStyle(objects["zip"], store.address, decoders={".num": lambda _: 1 / 0}))
 
 
-def test_a_mistake_in_a_format_names_it(store, objects):
+def test_an_exception_of_a_format_names_the_format(store, objects):
     class Wrong(Number):
         def decode(self, data, index, position):
             raise KeyError(data)
@@ -167,7 +167,7 @@ def test_a_mistake_in_a_format_names_it(store, objects):
         list(MapStyle(objects["zip"], store.address, decoders={".num": Wrong}))
 
 
-def test_a_format_that_does_not_exist_is_named(store, objects):
+def test_an_unknown_format_is_named(store, objects):
     with pytest.raises(UnknownPluginError, match="Unknown format 'nmber'"):
         list(MapStyle(objects["zip"], store.address, decoders={".num": "nmber"}))
 
@@ -184,14 +184,14 @@ def test_a_format_that_does_not_exist_is_named(store, objects):
         (int, "decoders maps suffixes to functions of bytes"),
     ],
 )
-def test_decoders_are_checked_at_once(decoders, words):
+def test_decoders_are_checked_by_the_constructor(decoders, words):
     for kind in (MapStyle, IPFSIterableDataset):
         with pytest.raises(TypeError, match=words):
             kind("bafkqaaa", decoders=decoders)
 
 
 @pytest.mark.parametrize("chosen", [Number, Number(), Digits, Digits()])
-def test_a_folder_of_a_formats_files_means_its_members(store, chosen):
+def test_the_samples_of_a_folder_of_a_format_are_those_of_its_members(store, chosen):
     files = {"a.num": b"1", "b/c.NUM": b"2", "readme.md": b"text"}
     for folder in (store.tree(files), store.folder(files)):
         obj = IPFSObject(folder, chosen)
@@ -199,7 +199,7 @@ def test_a_folder_of_a_formats_files_means_its_members(store, chosen):
             assert [value for _, value in kind(obj, store.address)] == [1, 2]
 
 
-def test_a_folder_without_a_file_of_the_format_says_so(store):
+def test_a_folder_without_a_file_of_the_format_is_an_error(store):
     obj = IPFSObject(store.tree({"a.txt": b"1"}), Number)
     with pytest.raises(
         FormatError, match=r"none of its 1 files is of the format 'Number', .* in \.num"

@@ -22,7 +22,7 @@ from ipfs_dataset_core.datasets.describing import outline_text, sample_text, val
         (["int"] * 9, "[int, int, int, int, int, int, int, int, …]"),
     ],
 )
-def test_outlines(outline, text):
+def test_the_outline_of_a_value_has_its_types_and_shapes(outline, text):
     assert outline_text(outline) == text
 
 
@@ -41,7 +41,7 @@ def test_outlines(outline, text):
         (np.float32(2), "float32"),
     ],
 )
-def test_samples(sample, text):
+def test_a_sample_is_described_field_by_field(sample, text):
     assert sample_text(sample) == text
 
 
@@ -59,7 +59,7 @@ def test_a_list_that_contains_itself_is_described():
         assert "…" in text
 
 
-def test_values_are_short():
+def test_long_values_are_shortened():
     assert value_text((Image.new("RGB", (2, 2)), 3, "cat", None)) == "(image 2x2, 3, 'cat', None)"
     long = value_text("x" * 100)
     assert long == repr("x" * 60) + "… (100 characters)"

@@ -138,7 +138,7 @@ def from_start(state):
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_a_state_that_was_edited_is_an_error_or_read_exactly(made, kind, data):
+def test_an_edited_state_is_an_error_or_is_followed_exactly(made, kind, data):
     if kind not in _states:
         _states[kind] = list(states_of(made, kind))
     original = data.draw(st.sampled_from(_states[kind]))
@@ -159,7 +159,7 @@ def test_a_state_that_was_edited_is_an_error_or_read_exactly(made, kind, data):
         assert sorted(rest) == sorted(whole)
 
 
-def test_a_place_behind_the_end_is_an_error(made):
+def test_a_position_beyond_the_end_is_an_error(made):
     sampler = BlockShuffleSampler(made.files(), batch_size=4)
     state = sampler.state_dict(batches=5)
     assert state["position"] == 18  # of the end, though 20 places are filled
@@ -180,7 +180,7 @@ def test_a_place_behind_the_end_is_an_error(made):
         list(packed)
 
 
-def test_a_reader_that_read_more_than_it_has_is_an_error(made):
+def test_more_samples_read_than_a_reader_has_are_an_error(made):
     stream = made.stream(None)
     with as_reader(0, 1, 1, 2):
         iterator = iter(stream)

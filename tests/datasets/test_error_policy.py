@@ -84,7 +84,7 @@ def test_a_callable_decides(store, archive):
     assert dataset.skipped == 2
 
 
-def test_too_many_in_a_row_are_raised_after_all(store, archive):
+def test_too_many_consecutive_failures_are_raised(store, archive):
     dataset = IPFSIterableDataset(archive, store.address, handler="skip", max_failures=2)
     with pytest.raises(FormatError, match=r"04\.bin.*failure number 2 in a row"):
         list(dataset)
@@ -93,7 +93,7 @@ def test_too_many_in_a_row_are_raised_after_all(store, archive):
 @pytest.mark.parametrize(
     "handler", ["skip", lambda error: not isinstance(error, LimitError)], ids=["skip", "callable"]
 )
-def test_what_is_not_to_be_skipped_is_raised_where_a_sample_that_stands_in_fails_too(handler):
+def test_an_error_that_is_not_skipped_is_raised_where_the_replacement_fails_too(handler):
     """A cache that is refused would make every sample unreadable, without a word."""
     error = CacheFolderError if handler == "skip" else LimitError
     read = []
@@ -113,7 +113,7 @@ def test_what_is_not_to_be_skipped_is_raised_where_a_sample_that_stands_in_fails
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_what_workers_skip_is_counted_here(store, archive, method):
+def test_samples_skipped_by_workers_are_counted_in_the_parent(store, archive, method):
     dataset = IPFSIterableDataset(archive, store.address, handler="skip")
     loader = DataLoader(
         dataset, batch_size=None, collate_fn=tuple, num_workers=2, multiprocessing_context=method
@@ -122,7 +122,7 @@ def test_what_workers_skip_is_counted_here(store, archive, method):
     assert dataset.skipped == len(BROKEN)
 
 
-def test_a_batch_goes_on_without_its_bad_samples(store, archive):
+def test_a_batch_leaves_out_its_bad_samples(store, archive):
     dataset = IPFSDataset(archive, store.address, handler="skip")
     loader = DataLoader(dataset, batch_size=6, collate_fn=list)
     batches = list(loader)
@@ -131,7 +131,7 @@ def test_a_batch_goes_on_without_its_bad_samples(store, archive):
     assert dataset.skipped == len(BROKEN)
 
 
-def test_one_sample_asked_for_by_number_is_raised_whatever_the_policy(store, archive):
+def test_reading_one_sample_by_number_raises_whatever_the_policy(store, archive):
     dataset = IPFSDataset(archive, store.address, handler="skip")
     with pytest.raises(FormatError):
         dataset[3]
@@ -151,7 +151,7 @@ def test_an_object_that_cannot_be_opened_is_skipped_whole(store):
         list(IPFSIterableDataset(objects, store.address, retries=0))
 
 
-def test_where_nothing_says_what_comes_next_the_rest_of_an_object_is_lost(store):
+def test_the_rest_of_an_object_is_lost_where_the_next_sample_cannot_be_found(store):
     data = bytearray(tar_bytes(MEMBERS))
     data[bytes(data).index(b"10.bin") + 150] ^= 1  # the checksum of a header
     damaged = IPFSObject(f"ipfs://{store.file(bytes(data))}", RemoteFileType.TAR)
@@ -161,7 +161,7 @@ def test_where_nothing_says_what_comes_next_the_rest_of_an_object_is_lost(store)
     assert dataset.skipped == 1
 
 
-def test_errors_that_are_not_ours_are_never_skipped(store, archive):
+def test_exceptions_of_other_classes_are_not_skipped(store, archive):
     class Own(IPFSDataset):
         def __getitem__(self, index):
             raise RuntimeError("a bug in a transform")
@@ -170,7 +170,7 @@ def test_errors_that_are_not_ours_are_never_skipped(store, archive):
         Own(archive, store.address, handler="skip").__getitems__([0])
 
 
-def test_an_unknown_policy_is_refused_at_once(archive):
+def test_an_unknown_policy_is_refused_by_the_constructor(archive):
     with pytest.raises(ValueError, match="handler"):
         IPFSDataset(archive, handler="ignore")  # type: ignore[arg-type]
     assert issubclass(FormatError, IPFSDatasetError)

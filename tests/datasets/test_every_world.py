@@ -53,7 +53,7 @@ def read(datasets, workers):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_every_cut_every_world_goes_on_with_the_same_batches(made, kind):
+def test_from_every_position_any_number_of_ranks_resumes_with_the_same_batches(made, kind):
     whole = read(job(made, kind, 1), 0)
     assert len(set(chain.from_iterable(whole))) == DISTINCT.get(kind, 18)
     assert len(whole) > 2

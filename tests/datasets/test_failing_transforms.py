@@ -112,7 +112,7 @@ def test_all_other_samples_are_read(made, kind):
 
 
 @pytest.mark.parametrize("kind", BY_PLACE)
-def test_the_state_is_in_front_of_a_lost_sample_until_the_next_is_read(made, kind):
+def test_the_state_is_before_a_lost_sample_until_the_next_is_read(made, kind):
     dataset = KINDS[kind](made)
     samples = iter(dataset)
     head: list[bytes] = []

@@ -44,7 +44,7 @@ def test_an_empty_file_is_a_sample(store):
     assert list(IPFSIterableDataset(url, store.address)) == [(url, b"")]
 
 
-def test_a_compressed_tar_streams_and_says_why_it_cannot_be_indexed(store):
+def test_a_compressed_tar_streams_and_the_error_of_indexing_gives_the_reason(store):
     root = store.tree({"data.tar.gz": tar_bytes(members(6), "w:gz")})
     url = f"ipfs://{root}/data.tar.gz"
     dataset = IPFSIterableDataset(url, store.address)
@@ -56,7 +56,7 @@ def test_a_compressed_tar_streams_and_says_why_it_cannot_be_indexed(store):
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
-def test_a_compressed_tar_without_a_type_or_suffix_is_one_by_what_is_inside(store, mode):
+def test_a_compressed_tar_without_a_type_or_suffix_is_detected_by_its_content(store, mode):
     url = store.file(tar_bytes(members(6), mode))
     assert list(IPFSIterableDataset(url, store.address)) == list(members(6).items())
     with pytest.raises(FormatError, match="IPFSIterableDataset"):
@@ -67,7 +67,7 @@ def test_a_compressed_tar_without_a_type_or_suffix_is_one_by_what_is_inside(stor
     ]
 
 
-def test_archives_one_behind_the_other_are_refused_or_read_on_as_the_reader_says(store):
+def test_concatenated_archives_are_refused_unless_the_reader_allows_them(store):
     first, second = {"a": b"1"}, {"b": b"22"}
     url = store.file(tar_bytes(first) + tar_bytes(second))
     for kind in (IPFSDataset, IPFSIterableDataset):
@@ -78,7 +78,7 @@ def test_archives_one_behind_the_other_are_refused_or_read_on_as_the_reader_says
         assert list(pickle.loads(pickle.dumps(both))) == [("a", b"1"), ("b", b"22")]
 
 
-def test_names_in_a_zip_are_of_the_encoding_that_its_reader_was_given(store):
+def test_names_in_a_zip_are_decoded_with_the_encoding_of_its_reader(store):
     url = store.file(archive(Entry("猫".encode("cp932"), b"1")))
     for encoding, name in ((None, "猫".encode("cp932").decode("cp437")), ("cp932", "猫")):
         obj = IPFSObject(url, ZipReader(encoding=encoding))
@@ -110,7 +110,7 @@ def test_a_plain_stream_is_an_open_file(store):
     assert again.read() == data
 
 
-def test_members_of_many_blocks_come_whole(store):
+def test_members_of_many_blocks_are_read_whole(store):
     files = {f"m{number}": noise(700_000, number) for number in range(4)}
     archive = zip_bytes(files, zipfile.ZIP_STORED)
     objects = [
@@ -150,7 +150,7 @@ def test_a_format_may_be_given_as_an_instance_or_a_declaration(store):
         (dict, b"x", "filetype must be"),
     ],
 )
-def test_a_wrong_format_is_an_error_of_ours_that_names_the_object(
+def test_a_wrong_format_is_a_typed_error_that_names_the_object(
     store, given_format, content, message
 ):
     url = store.file(content)
@@ -163,13 +163,13 @@ def test_a_wrong_format_is_an_error_of_ours_that_names_the_object(
         assert url in str(caught.value)
 
 
-def test_a_folder_as_a_file_is_refused(store):
+def test_a_folder_read_with_a_format_of_files_is_refused(store):
     url = store.folder(members(1))
     with pytest.raises(FormatError, match=r"is a directory.*use FOLDER"):
         IPFSDataset(IPFSObject(url, RemoteFileType.ZIP), store.address)[0]
 
 
-def test_a_member_that_is_listed_and_missing_fails_at_its_turn(store):
+def test_a_listed_member_that_is_missing_fails_when_it_is_read(store):
     root = store.tree({"metadata.txt": b"a\nb\nmissing\nc\n", "a": b"1", "b": b"2", "c": b"3"})
     stream = iter(IPFSIterableDataset(root, store.address))
     assert [next(stream), next(stream)] == [("a", b"1"), ("b", b"2")]

@@ -20,7 +20,7 @@ def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("store"))
 
 
-def test_such_a_subclass_passes_the_epoch_on(store):
+def test_a_subclass_that_transforms_samples_takes_the_epoch(store):
     objects = [store.file(data) for data in members(12).values()]
     dataset = TransformedStream(objects, store.address, shuffle_urls=True)
     orders = []
@@ -30,7 +30,7 @@ def test_such_a_subclass_passes_the_epoch_on(store):
     assert orders[0] == orders[2] != orders[1]
 
 
-def test_a_stream_is_true_whether_or_not_it_has_a_length(tmp_path):
+def test_a_stream_is_true_without_looking_up_its_length(tmp_path):
     stream = IPFSIterableDataset("ipfs://not looked up", str(tmp_path))
     assert stream
     assert ShuffleDataset(stream)
@@ -106,7 +106,7 @@ class Doubling(ShuffleDataset):
         return chain(super().__iter__(), super().__iter__())
 
 
-def test_a_length_is_not_taken_over_by_a_subclass_that_may_yield_more_or_fewer(store):
+def test_a_subclass_that_may_yield_more_or_fewer_samples_has_no_length(store):
     objects = store.file(zip_bytes(members(5)))
     for kind in (Twice, Half):
         dataset = kind(objects, store.address)
@@ -120,14 +120,14 @@ def test_a_length_is_not_taken_over_by_a_subclass_that_may_yield_more_or_fewer(s
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_loader_reads_such_a_subclass_to_its_end_without_a_warning(store):
+def test_a_loader_reads_such_a_subclass_whole_without_a_warning(store):
     objects = store.file(zip_bytes(members(5)))
     assert len(list(DataLoader(Twice(objects, store.address), None))) == 10
     assert len(list(DataLoader(Half(objects, store.address), None))) == 3
     assert len(list(DataLoader(OneToOne(objects, store.address), 2))) == 3
 
 
-def test_an_iteration_that_failed_does_not_go_on_with_the_next_object(store):
+def test_an_iteration_that_failed_does_not_continue_with_the_next_object(store):
     whole = tar_bytes({"a": bytes(3000), "b": bytes(3000), "c": bytes(3000)})
     objects = [store.file(whole[:5000]), store.file(whole)]
     dataset = IPFSIterableDataset(objects, store.address)

@@ -38,7 +38,7 @@ def published(store, samples):
     return IPFSDatasetExporter(store.address).export_to_ipfs(samples)
 
 
-def test_a_published_dataset_gives_its_samples(store):
+def test_a_published_dataset_is_loaded_as_its_samples(store):
     cid = published(store, [(torch.ones(3) * i, i) for i in range(7)])
     dataset = load(cid, store.address)
     assert isinstance(dataset, ImportedDataset)
@@ -62,7 +62,7 @@ OF_PUBLISHING = ("tar_shards.dataset_writer", "tar_shards.page.html", "tar_shard
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_what_is_not_published_imports_nothing_of_published_forms(store, kind, monkeypatch):
+def test_loading_other_objects_imports_no_published_form(store, kind, monkeypatch):
     cid = store.tree(MEMBERS) if kind == "folder" else store.file(zip_bytes(MEMBERS))
     not_needed = [f"ipfs_dataset_plugins.{name}" for name in OF_PUBLISHED + OF_PUBLISHING]
     for name in not_needed:
@@ -72,7 +72,7 @@ def test_what_is_not_published_imports_nothing_of_published_forms(store, kind, m
 
 
 @pytest.mark.parametrize("kind", [zip_bytes, tar_bytes])
-def test_an_archive_gives_its_members(store, kind):
+def test_an_archive_is_loaded_as_its_members(store, kind):
     cid = store.file(kind(MEMBERS))
     dataset = load(f"ipfs://{cid}", store.address, transform=double)
     assert type(dataset) is IPFSDataset
@@ -80,7 +80,7 @@ def test_an_archive_gives_its_members(store, kind):
     assert dataset.cid == cid
 
 
-def test_a_large_file_is_not_read_to_find_out_what_it_is(tmp_path):
+def test_a_large_file_is_not_read_to_detect_its_format(tmp_path):
     store, cache = Store(tmp_path / "s"), tmp_path / "cache"
     files = {f"{number}.bin": noise(40_000, number) for number in range(30)}
     cid = store.file(zip_bytes(files, 0), SMALL_LEAVES)
@@ -90,7 +90,7 @@ def test_a_large_file_is_not_read_to_find_out_what_it_is(tmp_path):
     assert sum(len(data) for _, data in blocks_in(cache)) < 600_000
 
 
-def test_a_folder_gives_its_files(store):
+def test_a_folder_is_loaded_as_its_files(store):
     cid = store.tree({**MEMBERS, "n/a.zip": zip_bytes(members(2, "z"))})
     dataset = load(cid, store.address)
     assert type(dataset) is IPFSDataset
@@ -102,7 +102,7 @@ def test_a_file_is_one_sample(store):
     assert list(load(cid, store.address)) == [(cid, b"some text")]
 
 
-def test_what_has_no_random_access_is_a_stream(store):
+def test_an_object_without_random_access_is_loaded_as_a_stream(store):
     cid = store.file(tar_bytes(MEMBERS, "w:gz"))
     dataset = load(cid, store.address, transform=double)
     assert type(dataset) is IPFSIterableDataset
@@ -113,7 +113,7 @@ def test_what_has_no_random_access_is_a_stream(store):
     assert type(load(in_folder, store.address)) is IPFSIterableDataset
 
 
-def test_a_named_type_counts(store):
+def test_a_named_type_takes_precedence(store):
     cid = store.file(zip_bytes(MEMBERS))
     assert len(load(IPFSObject(cid, "plain"), store.address)) == 1
     cid = published(store, [1, 2, 3])
@@ -122,7 +122,7 @@ def test_a_named_type_counts(store):
     assert all(name.endswith((".cls", ".json")) for name, _ in files)
 
 
-def test_options_reach_the_datasets_that_need_them(store):
+def test_options_are_passed_to_the_dataset(store):
     cid = store.file(zip_bytes(MEMBERS))
     dataset = load(cid, store.address, decoders={".txt": len}, handler="skip")
     assert dataset[0] == ("m000.txt", 3)
@@ -134,7 +134,7 @@ def test_options_reach_the_datasets_that_need_them(store):
         load(cid, store.address, wrokers=2)  # type: ignore[call-arg]
 
 
-def test_without_an_address_what_was_published_here_is_found():
+def test_without_an_address_data_published_on_this_machine_are_found():
     cid = IPFSDatasetExporter().export_to_ipfs(["a", "b"])
     assert list(load(cid)) == ["a", "b"]
 
@@ -162,7 +162,7 @@ def test_loading_takes_few_requests():
         assert len(gateway.requests) <= 4
 
 
-def test_damage_in_what_was_published_is_not_taken_for_files(store):
+def test_a_damaged_published_dataset_is_not_loaded_as_files(store):
 
     cid = store.tree(
         {"manifest.json": b'{"identifier": "ipfs-dataset", "version": "2.0", "form": "tar_shards"}'}
@@ -171,7 +171,7 @@ def test_damage_in_what_was_published_is_not_taken_for_files(store):
         load(cid, store.address)
 
 
-def test_a_repr_says_what_it_is(store):
+def test_a_repr_describes_the_dataset(store):
     cid = published(store, [(torch.ones(3), i) for i in range(1500)])
     text = repr(load(cid, store.address, transform=double))
     head, _, tail = text.partition(" MB, ")
@@ -179,7 +179,7 @@ def test_a_repr_says_what_it_is(store):
     assert tail == f"{cid} from store {store.address}, transform=double>"
 
 
-def test_a_repr_of_files_makes_no_request_and_has_no_secrets():
+def test_a_repr_of_files_makes_no_request_and_contains_no_secrets():
     root, blocks = one_file(zip_bytes(MEMBERS))
     with GatewayServer(blocks) as gateway:
         host = gateway.url.partition("://")[2]
@@ -199,7 +199,7 @@ def test_a_repr_of_files_makes_no_request_and_has_no_secrets():
     assert repr(IPFSDataset([])).startswith("<IPFSDataset no objects from")
 
 
-def test_a_repr_of_what_is_made_of_datasets_names_them():
+def test_a_repr_of_a_composition_names_its_datasets():
     root, _ = one_file(zip_bytes(MEMBERS))
     stream = IPFSIterableDataset(str(root), "/ip4/127.0.0.1/tcp/5001")
     shuffled = ShuffleDataset(stream, buffer_size=7, seed=3)
@@ -209,13 +209,13 @@ def test_a_repr_of_what_is_made_of_datasets_names_them():
     assert "this machine" in repr(IPFSDatasetExporter())
 
 
-def test_users_find_what_they_need_by_completion(store):
+def test_completion_lists_the_public_methods(store):
     dataset = load(published(store, [1]), store.address)
     assert {"cid", "schema", "card", "classes", "info", "close", "skipped"} <= {*dir(dataset)}
     assert {"load", "IPFSDataset", "IPFSDatasetExporter"} <= {*dir(ipfs_dataset)}
 
 
-def test_a_stream_has_the_options_that_were_given_and_no_others(store, monkeypatch):
+def test_a_stream_has_exactly_the_given_options(store, monkeypatch):
     """With another memory, its blocks have another size; nothing is taken from the environment again."""
     cid = store.file(tar_bytes(MEMBERS, "w:gz"))
     monkeypatch.setenv("IPFS_DATASET_VERIFY", "0")  # which is a warning where it counts

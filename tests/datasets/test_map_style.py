@@ -95,7 +95,7 @@ def test_indices_of_numpy_and_torch_work(store, mixed, make):
     "index",
     ["0", 1.0, None, np.float32(1), torch.tensor(1.0), (0, 1), np.array([0, 1]), np.bool_(True)],
 )
-def test_what_is_no_index_is_a_type_error(store, mixed, index):
+def test_an_index_of_another_type_is_a_type_error(store, mixed, index):
     with pytest.raises(TypeError):
         IPFSDataset(mixed[0], store.address)[index]
 
@@ -104,7 +104,7 @@ def test_what_is_no_index_is_a_type_error(store, mixed, index):
 @given(
     indices=st.lists(st.integers(-17, 16), max_size=20), memory=st.sampled_from([1, 40, 1 << 20])
 )
-def test_a_batch_is_what_its_indices_give_one_by_one(store, mixed, indices, memory):
+def test_a_batch_equals_the_samples_of_its_single_indices(store, mixed, indices, memory):
     objects, samples = mixed
     dataset = IPFSDataset(objects, store.address, memory=memory)
     assert len(samples) == 17
@@ -112,13 +112,13 @@ def test_a_batch_is_what_its_indices_give_one_by_one(store, mixed, indices, memo
 
 
 @pytest.mark.parametrize("index", [17, -18])
-def test_a_batch_with_a_wrong_index_says_which(store, mixed, index):
+def test_the_error_of_a_batch_names_the_wrong_index(store, mixed, index):
     dataset = IPFSDataset(mixed[0], store.address)
     with pytest.raises(IndexError, match=f"sample {index} of a dataset of 17"):
         dataset.__getitems__([0, index])
 
 
-def test_a_subclass_written_as_in_the_readme_keeps_its_transform_in_batches(store, mixed):
+def test_the_subclass_of_the_readme_transforms_batches_too(store, mixed):
     objects, samples = mixed
     dataset = Transformed(objects, store.address, transform=upper)
     expected = [(data.upper(), name) for name, data in samples]
@@ -126,7 +126,7 @@ def test_a_subclass_written_as_in_the_readme_keeps_its_transform_in_batches(stor
     assert dataset.__getitems__([3, -1]) == [expected[3], expected[-1]]
 
 
-def test_a_subclass_may_number_its_samples_otherwise(store, mixed):
+def test_a_subclass_may_have_its_own_numbering(store, mixed):
     objects, samples = mixed
 
     class Twice(IPFSDataset):
@@ -140,7 +140,7 @@ def test_a_subclass_may_number_its_samples_otherwise(store, mixed):
     assert dataset.__getitems__([0, 17, 33]) == [samples[0], samples[0], samples[16]]
 
 
-def test_an_iterable_subclass_that_never_calls_init_works(store, mixed):
+def test_an_iterable_subclass_that_does_not_call_init_works(store, mixed):
     objects, samples = mixed
     dataset = TransformedStream(objects, store.address, transform=upper)
     expected = [(data.upper(), name) for name, data in samples]
@@ -159,7 +159,7 @@ def test_one_object_or_url_needs_no_list(store):
     assert IPFSDataset(url, store.address)[0] == (url, b"abc")
 
 
-def test_other_objects_are_refused_at_once(store):
+def test_objects_of_another_type_are_refused_by_the_constructor(store):
     with pytest.raises(TypeError, match="IPFSObject values or URLs, not 3"):
         IPFSDataset([3], store.address)  # type: ignore[list-item]
     for wrong in (None, 3):
@@ -259,9 +259,7 @@ class Names(IPFSDataset):
         return name
 
 
-def test_a_slice_of_a_subclass_with_its_own_getitem_is_an_error_that_says_what_to_write(
-    store, mixed
-):
+def test_a_slice_of_a_subclass_with_its_own_getitem_is_an_error_with_advice(store, mixed):
     objects, samples = mixed
     dataset = Names(objects, store.address)
     for index in (slice(2, 4), slice(None)):
@@ -274,7 +272,7 @@ def test_a_slice_of_a_subclass_with_its_own_getitem_is_an_error_that_says_what_t
     assert [dataset[i] for i in range(2, 4)] == [name for name, _ in samples[2:4]]
 
 
-def test_paths_are_taken_wherever_a_path_goes(store, mixed, tmp_path):
+def test_path_objects_are_accepted_for_every_path(store, mixed, tmp_path):
     objects, samples = mixed
     folder = Path(store.address)
     assert list(IPFSIterableDataset(objects, folder)) == samples
@@ -295,7 +293,7 @@ def test_paths_are_taken_wherever_a_path_goes(store, mixed, tmp_path):
         ({"ipfs_api_address": "/ip4/127.0.0.1/tcp/8080"}, "8080 is the default port of a gateway"),
     ],
 )
-def test_an_api_given_as_a_gateway_and_the_reverse_are_said_where_they_fail(
+def test_an_api_given_as_a_gateway_or_the_reverse_is_pointed_out_when_requests_fail(
     monkeypatch, where, words
 ):
     # Nothing is asked there whatever listens: a proxy that refuses stands before both.
@@ -310,7 +308,7 @@ def test_an_api_given_as_a_gateway_and_the_reverse_are_said_where_they_fail(
             exporter.export_to_ipfs([1])
 
 
-def test_what_names_no_objects_is_told_apart():
+def test_no_objects_and_an_object_of_another_type_are_different_errors():
     with pytest.raises(
         IndexError, match=r"sample 0 of a dataset of 0, which was given no objects$"
     ):

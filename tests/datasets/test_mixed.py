@@ -163,7 +163,7 @@ def test_epochs_have_orders_of_their_own():
         lambda: ShuffleDataset(Placed(40), 7),
     ],
 )
-def test_who_stops_at_the_length_has_read_the_epoch(make):
+def test_an_epoch_is_complete_once_as_many_samples_as_its_length_are_read(make):
     # As Lightning does: it never asks for one more.
     stream = make()
     epochs = []
@@ -179,7 +179,7 @@ def test_who_stops_at_the_length_has_read_the_epoch(make):
 
 
 @pytest.mark.parametrize(("batch", "world"), [(8, 1), (4, 2), (2, 4)])
-def test_every_world_has_the_same_global_batches(batch, world, ranks):
+def test_every_number_of_ranks_has_the_same_global_batches(batch, world, ranks):
     expected = global_batches(8, 1, ranks)
     assert len(expected) > 8
     assert global_batches(batch, world, ranks) == expected
@@ -194,7 +194,9 @@ def test_every_number_of_workers_has_the_same_global_batches(workers, ranks):
     st.integers(0, 12), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]), st.integers(0, 2)
 )
 @settings(max_examples=30)
-def test_who_goes_on_in_another_world_gets_the_rest(cut, world, other, epoch):
+def test_a_resumed_mixture_gives_the_remaining_samples_with_any_number_of_ranks(
+    cut, world, other, epoch
+):
     with pytest.MonkeyPatch.context() as patch:
 
         def read(world, state=None, batches=None):
@@ -235,7 +237,7 @@ def test_a_state_is_small_and_has_a_position_for_each_source():
     assert state == mixture.state_dict() == samples.state_dict()
 
 
-def test_states_of_other_mixtures_are_refused():
+def test_a_state_of_another_mixture_is_refused():
     state = mixed().state_dict()
     with pytest.raises(
         StateError, match="of order 'shuffled mixture, stop=first', but the dataset has"
@@ -260,7 +262,7 @@ def test_the_parameters_of_a_state_win_with_a_warning():
     assert list(other) == list(mixed(lanes=1))
 
 
-def test_a_state_holds_the_order_that_a_library_made_which_shares_out_itself(monkeypatch, ranks):
+def test_a_state_is_exact_where_another_library_distributes_the_samples(monkeypatch, ranks):
     loaders = ModuleType("accelerate.data_loader")
     monkeypatch.setitem(sys.modules, "accelerate.data_loader", loaders)
     exec(
@@ -283,7 +285,7 @@ def test_a_state_holds_the_order_that_a_library_made_which_shares_out_itself(mon
 
 
 @pytest.mark.parametrize("world", [2, 4])
-def test_each_block_is_read_by_one_rank_where_lanes_divide(world, ranks):
+def test_each_block_is_read_by_one_rank_where_lanes_are_a_multiple_of_ranks(world, ranks):
     read: Counter[tuple[str, int]] = Counter()
     for rank in range(world):
         ranks(rank, world)
@@ -324,7 +326,7 @@ def test_one_source_is_a_mixture():
         ([range(3)], TypeError, r"write MixedDataset\(\{'name': \(dataset, 1.0\)\}\)"),
     ],
 )
-def test_sources_that_are_wrong_are_named(sources, error, message):
+def test_invalid_sources_are_named(sources, error, message):
     with pytest.raises(error, match=message):
         MixedDataset(sources)
 
@@ -405,7 +407,7 @@ def test_streams_of_every_kind_are_mixed(store, urls, stop, workers):
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9])
-def test_a_mixture_of_streams_goes_on_exactly(store, urls, cut):
+def test_a_mixture_of_streams_is_resumed_exactly(store, urls, cut):
     def mixture():
         return MixedDataset(streams(store, urls), batch_size=4, with_names=True)
 
@@ -418,7 +420,7 @@ def test_a_mixture_of_streams_goes_on_exactly(store, urls, cut):
     assert before + list(rest) == whole
 
 
-def test_subsets_and_concatenations_are_sources(store, urls):
+def test_subsets_and_concatenations_can_be_sources(store, urls):
     dataset = IPFSDataset(urls["zip"], store.address)
     chosen: Any = ConcatDataset([Subset(Subset(dataset, range(30)), range(5, 15)), dataset])
     found = list(MixedDataset({"a": (chosen, 1), "b": (Subset(dataset, [3, 1]), 1)}, stop="all"))

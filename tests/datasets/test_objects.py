@@ -103,7 +103,7 @@ def test_nothing_is_fetched_before_the_shards_are_asked_for():
             assert sum(server.served.values()) == before, "an object is looked up once"
 
 
-def test_an_archive_is_one_shard_and_a_plain_object_too(found, store):
+def test_an_archive_or_a_plain_object_is_one_shard(found, store):
     archive = found(store.file(zip_bytes(MEMBERS)), RemoteFileType.ZIP)
     plain = found(store.file(b"alone"), RemoteFileType.PLAIN)
     assert [type(shard) for shard in (*archive.shards(), *plain.shards())] == [ObjectShard] * 2
@@ -148,7 +148,7 @@ def test_members_with_a_decoder_are_plain_members_even_where_a_format_has_their_
     assert all_samples(obj) == [("a.zip", len(zip_bytes(MEMBERS))), ("b.txt", b"b")]
 
 
-def test_members_of_a_format_that_was_named_are_one_shard_and_others_are_left_out(found, store):
+def test_members_of_a_named_format_form_one_shard_and_others_are_left_out(found, store):
     obj = found(store.tree({"a.num": b"1", "b.txt": b"x", "c.NUM": b"3"}), Number)
     [shard] = obj.shards()
     assert isinstance(shard, FolderShard)
@@ -170,7 +170,7 @@ def test_a_file_where_a_folder_was_named_is_a_format_error(found, store):
         found(store.file(b"x"), RemoteFileType.FOLDER).shards()
 
 
-def test_an_object_that_is_not_there_is_named_and_tried_again_later(found):
+def test_a_missing_object_is_named_and_requested_again_later(found):
     obj = found(CID, retries=0)
     for _ in range(2):
         with pytest.raises(TransportError, match=ABSENT):
@@ -184,13 +184,13 @@ def test_an_object_that_is_not_there_is_named_and_tried_again_later(found):
         (Limits(members=5), "members"),
     ],
 )
-def test_what_one_object_may_have_is_limited(found, store, limits, words):
+def test_the_members_of_one_object_are_limited(found, store, limits, words):
     files = {f"{number}.zip": zip_bytes(MEMBERS) for number in range(2)}
     with pytest.raises(LimitError, match=words):
         found(store.tree(files), limits=limits).counted_shards()
 
 
-def test_what_was_closed_is_opened_again(found, store):
+def test_closed_objects_are_opened_again(found, store):
     for obj in (found(store.tree(MEMBERS)), found(store.file(noise(10)), RemoteFileType.PLAIN)):
         before = all_samples(obj)
         obj.close()

@@ -91,7 +91,7 @@ def test_verifying_closes_what_it_opened(store, living, monkeypatch, kind, fails
     assert living == []
 
 
-def test_pieces_that_an_earlier_run_verified_do_not_leave_files_open(store, living, monkeypatch):
+def test_a_resumed_verification_closes_what_it_opened(store, living, monkeypatch):
     monkeypatch.setattr(verification, "_PIECE_BYTES", 100_000)
     monkeypatch.setattr(verification, "_SECONDS_BETWEEN_RECORDS", -1.0)
     cid = store.tree(FILES)
@@ -103,7 +103,7 @@ def test_pieces_that_an_earlier_run_verified_do_not_leave_files_open(store, livi
     assert living == []
 
 
-def test_a_file_that_only_claims_to_be_long_ends_a_verification_soon(tmp_path, monkeypatch):
+def test_verification_of_a_small_file_that_states_a_huge_size_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     data, lacking = noise(1000), make_cid(b"nobody has this", RAW)
     sizes = [len(data), 1 << 60]
@@ -118,7 +118,7 @@ def test_a_file_that_only_claims_to_be_long_ends_a_verification_soon(tmp_path, m
     assert str(lacking) in found.failures[0]
 
 
-def test_a_file_for_which_the_disk_has_no_space_is_refused_before_it_is_written(store, tmp_path):
+def test_a_file_larger_than_the_free_space_is_refused_before_it_is_written(store, tmp_path):
     """Eight blocks of 400 bytes may be a file of a petabyte."""
     blocks = {}
 

@@ -47,7 +47,7 @@ HANDLERS = ["warn", "skip", lambda error: isinstance(error, FormatError)]
 @pytest.mark.parametrize("handler", HANDLERS, ids=["warn", "skip", "callable"])
 @pytest.mark.parametrize("kind", KINDS, ids=["in order", "blocks", "lanes"])
 @pytest.mark.parametrize(("batch", "workers"), [(8, 0), (8, 2), (None, 0), (None, 2)])
-def test_ranks_get_equally_many_and_the_next_sample_stands_in(  # noqa: PLR0917
+def test_the_next_sample_replaces_a_skipped_one_and_ranks_get_equally_many(  # noqa: PLR0917
     store, archive, kind, handler, batch, workers
 ):
     job = [
@@ -66,14 +66,16 @@ def test_ranks_get_equally_many_and_the_next_sample_stands_in(  # noqa: PLR0917
         assert len(job[0]) * 2 == len(names)
 
 
-def test_a_buffer_keeps_places_too(store, archive):
+def test_skipped_samples_are_replaced_in_a_buffer_too(store, archive):
     stream = IPFSIterableDataset(archive, store.address, batch_size=4, handler="skip")
     names = [name for name, _ in ShuffleDataset(stream, 20)]
     assert len(names) == 103
     assert names.count("050") == 11
 
 
-def test_without_a_batch_size_one_process_leaves_them_out_and_its_state_is_exact(store, archive):
+def test_without_a_batch_size_one_process_omits_skipped_samples_and_its_state_is_exact(
+    store, archive
+):
     def made():
         return IPFSIterableDataset(archive, store.address, handler="skip", max_failures=11)
 
@@ -88,7 +90,7 @@ def test_without_a_batch_size_one_process_leaves_them_out_and_its_state_is_exact
         assert first + [name for name, _ in other] == whole
 
 
-def test_where_nothing_behind_can_be_read_the_error_is_raised(store, archive):
+def test_without_a_later_readable_sample_the_error_is_raised(store, archive):
     stream = IPFSIterableDataset(
         archive, store.address, batch_size=4, handler="skip", max_failures=5
     )

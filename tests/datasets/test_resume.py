@@ -82,9 +82,7 @@ def names(batches):
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data(), epoch=st.integers(0, 2))
-def test_a_job_goes_on_with_any_other_number_of_ranks_and_workers(
-    store, objects, kind, data, epoch
-):
+def test_a_job_is_resumed_with_any_number_of_ranks_and_workers(store, objects, kind, data, epoch):
     (world, workers), (later, more) = (data.draw(st.sampled_from(WORLDS)) for _ in range(2))
     batch, other = data.draw(st.sampled_from([2, 3])), data.draw(st.sampled_from([1, 3, 4]))
     first = [made(store, objects, kind, batch, distribution="uneven") for _ in range(world)]
@@ -155,7 +153,7 @@ def test_ranks_get_equally_many_also_after_a_resume(store, objects, kind, distri
     assert again[: len(again) - 1] == batches[3 : len(batches) - 1]
 
 
-def test_real_workers_go_on_where_a_loop_was_left(store, objects):
+def test_real_workers_are_resumed_where_a_loop_was_left(store, objects):
     stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
     loader = DataLoader(
         stream, 4, num_workers=2, collate_fn=as_it_is, multiprocessing_context="fork"
@@ -175,7 +173,7 @@ def test_real_workers_go_on_where_a_loop_was_left(store, objects):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_workers_the_stream_tells_how_far_it_is(store, objects, kind):
+def test_without_workers_the_stream_counts_what_was_read(store, objects, kind):
     stream = made(store, objects, kind, None)
     whole = list(stream)
     stream.set_epoch(0)
@@ -186,7 +184,7 @@ def test_without_workers_the_stream_tells_how_far_it_is(store, objects, kind):
     assert first + list(other) == whole
 
 
-def test_a_compressed_tar_goes_on_in_its_object(store):
+def test_a_compressed_tar_is_resumed_inside_its_object(store):
     packed = [store.file(tar_bytes(members(10, str(n)), "w:gz")) for n in range(4)]
     for batch in (None, 4):
         stream = IPFSIterableDataset(packed, store.address, batch_size=batch)
@@ -208,7 +206,7 @@ def test_a_compressed_tar_goes_on_in_its_object(store):
 
 @pytest.mark.parametrize("options", [{}, {"shuffle_blocks": True}, {"shuffle_urls": True}])
 @pytest.mark.parametrize(("world", "workers"), [(1, 2), (2, 0), (2, 3)])
-def test_a_stream_that_was_told_of_no_batches_goes_on_with_several_readers(
+def test_a_stream_without_a_batch_size_is_resumed_by_several_readers(
     store, objects, options, world, workers
 ):
     packed = store.file(tar_bytes(members(30, "p"), "w:gz"))
@@ -228,7 +226,7 @@ def test_a_stream_that_was_told_of_no_batches_goes_on_with_several_readers(
         assert sorted(name for name, _ in seen) == sorted([*ZIPPED, *TARRED, *members(30, "p")])
 
 
-def test_readers_of_blocks_and_of_what_has_none_go_on_where_they_were(store, objects):
+def test_readers_of_objects_with_and_without_blocks_are_resumed_where_they_were(store, objects):
     packed = [store.file(tar_bytes(members(9, f"p{n}"), "w:gz")) for n in range(3)]
 
     def stream():
@@ -245,7 +243,7 @@ def test_readers_of_blocks_and_of_what_has_none_go_on_where_they_were(store, obj
                 assert first + list(other) == whole
 
 
-def test_a_buffer_of_samples_goes_on_with_as_many_readers_and_no_others(store, objects):
+def test_a_buffer_of_samples_is_resumed_by_the_same_number_of_readers_only(store, objects):
     def buffer(*, batch=4):
         stream = TransformedStream(objects[0], store.address)
         return ShuffleDataset(stream, 6, batch_size=batch)
@@ -287,7 +285,7 @@ def test_a_buffer_of_samples_goes_on_with_as_many_readers_and_no_others(store, o
         other.load_state_dict({**begun.state_dict(batches=1), "readers": [1, 2]})
 
 
-def test_workers_that_run_on_are_given_no_order_that_they_do_not_have(store, objects):
+def test_persistent_workers_refuse_a_state_of_another_order(store, objects):
     def stream(seed):
         return IPFSIterableDataset(
             objects, store.address, shuffle_blocks=True, batch_size=4, seed=seed
@@ -351,7 +349,7 @@ def test_batches_are_counted_only_where_their_size_is_known(store, objects):
         IPFSIterableDataset(objects, store.address, lanes=0)
 
 
-def test_an_epoch_that_nobody_sets_counts_on(store, objects):
+def test_an_epoch_that_is_not_set_is_counted(store, objects):
     stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
     loader = DataLoader(
         stream, 4, num_workers=2, collate_fn=as_it_is, multiprocessing_context="fork"
@@ -367,7 +365,7 @@ def test_an_epoch_that_nobody_sets_counts_on(store, objects):
 
 @pytest.mark.filterwarnings("ignore:Epoch 0 is read again")
 @pytest.mark.parametrize("persistent", [True, False])
-def test_an_epoch_that_is_given_up_begins_again_for_all_workers(store, objects, persistent):
+def test_an_abandoned_epoch_begins_again_for_all_workers(store, objects, persistent):
     stream = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
     loader = DataLoader(
         stream,
@@ -387,7 +385,7 @@ def test_an_epoch_that_is_given_up_begins_again_for_all_workers(store, objects, 
     assert flat(loader) == list(other)
 
 
-def test_an_epoch_that_is_read_again_is_warned_of_once(store, objects):
+def test_reading_an_epoch_again_is_warned_of_once(store, objects):
     stream = ShuffleDataset(Placed(30), 5)
     stream.set_epoch(2)
     first = list(stream)
@@ -418,7 +416,7 @@ def test_no_global_random_state_is_touched(store, objects):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_imported_dataset_goes_on_in_order(tmp_path):
+def test_an_imported_dataset_is_resumed_in_order(tmp_path):
     exporter = IPFSDatasetExporter(str(tmp_path), progress=False)
     cid = exporter.export_to_ipfs([(number, str(number)) for number in range(30)])
     dataset = exporter.import_from_ipfs(cid)
@@ -437,7 +435,7 @@ def test_an_imported_dataset_goes_on_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iterator_goes_on_in_another_rank_with_as_many_readers(store, objects, kind):
+def test_an_iterator_is_resumed_in_another_rank_with_as_many_readers(store, objects, kind):
     """As Lightning needs it, which keeps the state of the first rank for all."""
     if kind == "map-style":
         pytest.skip("as numbers")
@@ -461,7 +459,7 @@ def test_an_iterator_goes_on_in_another_rank_with_as_many_readers(store, objects
 
 
 @pytest.mark.parametrize("kind", ["in lanes", "buffered", "numbers"])
-def test_an_epoch_has_its_whole_length_where_an_iterator_goes_on(store, objects, kind):
+def test_the_length_of_a_resumed_iterator_is_that_of_the_epoch(store, objects, kind):
     """As torchdata and Lightning expect; a state that the user loads leaves the length of the rest."""
     stream = made(store, objects, kind, 4)
     iterator = iter(stream)

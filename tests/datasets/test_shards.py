@@ -100,7 +100,7 @@ def folder_shard(directory):
     return FolderShard(ProcessLocal(lambda: directory), NameTable(NAMES), "folder", where)
 
 
-def test_files_of_a_folder_are_read_in_few_runs_each_when_it_is_taken():
+def test_files_of_a_folder_are_fetched_in_few_runs_as_they_are_consumed():
     directory = Counting()
     found = folder_shard(directory).iterate(10, 400)
     assert next(found) == (NAMES[10], NAMES[10].encode())
@@ -112,7 +112,7 @@ def test_files_of_a_folder_are_read_in_few_runs_each_when_it_is_taken():
 
 
 @pytest.mark.parametrize("number", [10, 11, 57, 399])
-def test_a_file_that_cannot_be_read_in_order_has_its_number(number):
+def test_the_error_of_an_unreadable_file_has_its_number(number):
     found = folder_shard(Counting(missing=[NAMES[number]])).iterate(10, 400)
     for before in NAMES[10:number]:
         assert next(found)[0] == before
@@ -178,7 +178,7 @@ def test_blocks_end_where_shards_do():
     assert list(shards.block_stops(2 << 20)) == [3, 4, 36, 68, 74]
 
 
-def test_no_samples_have_no_blocks():
+def test_a_dataset_without_samples_has_no_blocks():
     assert list(ConcatenatedShards([]).block_stops(1)) == []
     assert list(ConcatenatedShards([object_shard([])]).block_stops(1)) == []
 
@@ -192,16 +192,16 @@ def test_no_samples_have_no_blocks():
         ([], True),
     ],
 )
-def test_an_object_whose_index_names_no_bytes_is_not_mixed(spans, mixes):
+def test_samples_of_an_object_whose_index_has_no_byte_positions_are_not_mixed(spans, mixes):
     assert object_shard(spans).has_blocks() == mixes
 
 
-def test_files_of_a_directory_are_mixed_whatever_their_spans():
+def test_samples_of_a_directory_are_mixed_whatever_their_positions():
     assert object_shard([(0, 0)] * 3, MemoryDirectory({"a": b""})).has_blocks()
     assert members(3).has_blocks()
 
 
-def test_what_cannot_be_counted_is_not_mixed():
+def test_samples_of_an_object_without_an_index_are_not_mixed():
     assert not FakeShard("gz", [0], 1, "stream", countable=False).has_blocks()
 
 

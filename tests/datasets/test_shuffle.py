@@ -62,7 +62,7 @@ class Numbers(Dataset[int]):
 
 
 @given(st.integers(0, 100), st.integers(1, 120), st.integers())
-def test_it_is_a_permutation_that_depends_on_the_key_alone(count, size, seed):
+def test_the_order_is_a_permutation_that_depends_on_the_key_alone(count, size, seed):
     found = list(shuffled(range(count), size, keyed_random(seed)))
     assert sorted(found) == list(range(count))
     assert found == list(shuffled(range(count), size, keyed_random(seed)))
@@ -74,7 +74,7 @@ def test_a_sample_comes_early_by_less_than_the_buffer(count, size):
         assert sample - position <= size
 
 
-def test_it_never_holds_more_than_the_buffer():
+def test_no_more_samples_are_held_than_the_buffer_allows():
     taken = 0
 
     def source():
@@ -99,7 +99,7 @@ def test_every_order_of_a_small_dataset_is_about_as_likely_as_another():
 
 @pytest.mark.parametrize("dataset", [Stream(50), Numbers(50)], ids=["iterable", "map-style"])
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
-def test_both_kinds_are_permuted_whole(dataset, size):
+def test_map_style_and_iterable_datasets_are_permuted_whole(dataset, size):
     found = list(ShuffleDataset(dataset, size))
     assert sorted(found) == list(range(50))
     assert (found == list(range(50))) == (size == 1)
@@ -118,7 +118,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert list(first) == order
 
 
-def test_the_buffer_stays_as_large_as_asked_for():
+def test_the_buffer_keeps_the_requested_size():
     below = Stream(5)
     dataset = ShuffleDataset(below, 1000)
     assert sorted(dataset) == sorted(dataset) == list(range(5))
@@ -126,7 +126,7 @@ def test_the_buffer_stays_as_large_as_asked_for():
     assert max(n - at for at, n in enumerate(dataset)) > 100
 
 
-def test_the_dataset_below_hears_of_the_epoch():
+def test_the_epoch_is_passed_to_the_shuffled_dataset():
     below = Stream(3)
     ShuffleDataset(ShuffleDataset(below)).set_epoch(4)
     assert below.epoch == 4
@@ -140,7 +140,7 @@ def test_the_global_random_state_is_left_alone():
     assert random.getstate() == state
 
 
-def test_its_length_is_that_of_the_dataset_below_if_it_has_one():
+def test_the_length_is_that_of_the_shuffled_dataset_if_it_has_one():
     assert len(ShuffleDataset(Numbers(3))) == 3
     with pytest.raises(TypeError):
         len(ShuffleDataset(Stream(3)))
@@ -179,7 +179,7 @@ class Closed(Numbers):
         self.closed += 1
 
 
-def test_closing_and_the_epoch_reach_what_combinations_of_torch_read():
+def test_close_and_set_epoch_reach_datasets_inside_those_of_torch():
     parts = [Closed(3), Closed(4)]
     shuffled_parts = ShuffleDataset(
         ConcatDataset([parts[0], Subset(Subset(parts[1], [1, 2]), [0])])
@@ -251,7 +251,7 @@ def test_blocks_have_the_size_that_is_given():
         ([IPFSIterableDataset([])], "ConcatDataset, ChainDataset or"),
     ],
 )
-def test_what_is_no_dataset_is_refused_with_what_to_give(dataset, words):
+def test_anything_but_a_dataset_is_refused_with_advice(dataset, words):
     with pytest.raises(TypeError, match=f"a ShuffleDataset takes a stream.*{words}"):
         ShuffleDataset(dataset)
 

@@ -93,7 +93,7 @@ def store(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", [Records, InRuns, InSlices])
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_what_is_sound_comes_whatever_is_damaged_beside_it(store, kind, workers):
+def test_intact_samples_beside_damaged_ones_are_yielded(store, kind, workers):
     dataset = IPFSIterableDataset(
         IPFSObject(store.file(DATA), kind()), store.address, handler="skip"
     )
@@ -105,14 +105,14 @@ def test_what_is_sound_comes_whatever_is_damaged_beside_it(store, kind, workers)
     assert dataset.skipped == 2 * times * len(BAD)
 
 
-def test_where_nothing_says_where_the_next_begins_the_rest_is_lost(store):
+def test_the_rest_is_lost_where_the_start_of_the_next_sample_is_unknown(store):
     obj = IPFSObject(store.file(DATA[RECORD:]), WithoutIndex())
     dataset = IPFSIterableDataset(obj, store.address, handler="skip")
     assert list(dataset) == [(str(n), n + 1) for n in range(296)]
     assert dataset.skipped == 1
 
 
-def test_the_handler_hears_of_each_damaged_sample_once(store):
+def test_the_handler_is_called_once_for_each_damaged_sample(store):
     seen = []
 
     def skip(error):
@@ -155,7 +155,7 @@ def test_ranks_have_equal_batches_whatever_is_skipped(store, handler, monkeypatc
     assert sorted(found) == sorted(expected)
 
 
-def test_where_nothing_can_stand_in_the_error_is_raised(store, monkeypatch):
+def test_without_any_intact_sample_the_error_is_raised(store, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     data = b"".join(b"!".ljust(RECORD) for _ in range(40))
@@ -164,7 +164,7 @@ def test_where_nothing_can_stand_in_the_error_is_raised(store, monkeypatch):
         dataset.__getitems__([0, 20])
 
 
-def test_a_rank_by_itself_has_shorter_batches(store):
+def test_the_only_rank_gets_shorter_batches(store):
     dataset = IPFSDataset(
         IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
     )
@@ -183,7 +183,7 @@ def test_a_loader_never_gets_an_empty_batch(store, batch):
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_where_a_whole_batch_is_skipped_the_next_sample_stands_in(store, joined):
+def test_a_batch_skipped_whole_has_the_next_sample_instead(store, joined):
     data = IPFSDataset(
         IPFSObject(store.file(ROW), Records()), store.address, handler="skip", max_failures=11
     )
@@ -199,7 +199,7 @@ MEMBERS = {f"{n:03}.bin": noise(300 + 37 * n, n) for n in range(60)}
 
 
 @pytest.mark.parametrize("workers", [0, 2, 5])
-def test_of_a_tar_whose_members_are_refused_only_those_are_lost(store, workers):
+def test_only_the_refused_members_of_a_tar_are_lost(store, workers):
     """A member over the limit is refused by whoever reads it; the ones after it are sound."""
     from ipfs_dataset_core import Limits
 
@@ -218,7 +218,7 @@ def test_of_a_tar_whose_members_are_refused_only_those_are_lost(store, workers):
     assert dataset.skipped == 2 * len(big)
 
 
-def test_a_format_without_index_says_what_users_and_its_author_can_do(store):
+def test_the_error_of_a_format_without_an_index_has_advice_for_users_and_its_author(store):
     class Bare(Reader):
         def samples(self, source):
             yield source.name, source.read()

@@ -173,14 +173,14 @@ def test_large_objects_are_cut_at_about_that_size(store, objects, name):
         assert all(split.rows for split in splits)
 
 
-def test_what_cannot_be_entered_in_the_middle_is_one_split(store, objects):
+def test_an_object_without_random_access_is_one_split(store, objects):
     for kind in (IPFSDataset, IPFSIterableDataset):
         (split,) = kind(objects["tar.gz"], store.address).splits("10K")
         assert split.rows is None
         assert len(list(split)) == len(FILES)
 
 
-def test_a_tar_without_an_index_is_cut_in_few(store, objects):
+def test_a_tar_without_an_index_is_cut_into_few_splits(store, objects):
     iterable = IPFSIterableDataset(objects["tar"], store.address)
     assert len(iterable.splits("64K")) == 3
     assert all(split.rows is None for split in iterable.splits("64K"))
@@ -217,7 +217,7 @@ class Unreadable(Reader):
         raise AssertionError("a sample was read")
 
 
-def test_no_sample_is_read_to_cut_and_count(store):
+def test_cutting_and_counting_read_no_sample(store):
     cid = store.file(b"1\n2\n3\n")
     (split,) = IPFSIterableDataset(IPFSObject(cid, Unreadable()), store.address).splits()
     assert (split.rows, split.bytes) == (3, 6)
@@ -237,7 +237,7 @@ def test_large_archives_are_cut_from_their_directory_alone(tmp_path):
     assert fetched < sum(map(len, kept.values())) / 4
 
 
-def test_splits_pickle_as_little_as_they_need(store):
+def test_the_pickle_of_a_split_is_small(store):
     files = {f"{n:05}.txt": b"x" * 100 for n in range(5000)}
     for cid in (store.file(zip_bytes(files, 0)), store.tree(files), store.file(tar_bytes(files))):
         dataset = IPFSDataset(cid, store.address)
@@ -327,13 +327,13 @@ def test_transforms_of_a_published_dataset_apply_too(store, published):
     assert found[3][0] == 300
 
 
-def test_a_subclass_needs_numbers(store, objects):
+def test_a_subclass_without_numbered_samples_cannot_be_split(store, objects):
     dataset = Transformed(objects["tar.gz"], store.address, transform=upper)
     with pytest.raises(FormatError, match="__getitem__ of its own"):
         dataset.splits()
 
 
-def test_a_stream_of_its_own_cannot_be_split(store, objects):
+def test_a_subclass_of_a_stream_cannot_be_split(store, objects):
     class Own(IPFSIterableDataset):
         def __iter__(self):
             return map(upper, super().__iter__())
@@ -343,7 +343,7 @@ def test_a_stream_of_its_own_cannot_be_split(store, objects):
 
 
 @pytest.mark.parametrize("size", [0, -1, "", "many", "0M"])
-def test_a_size_that_is_none_is_refused(store, objects, size):
+def test_a_size_that_is_not_positive_is_refused(store, objects, size):
     with pytest.raises(ValueError, match="size"):
         IPFSDataset(objects["zip"], store.address).splits(size)
 
@@ -428,7 +428,7 @@ def test_splits_are_read_by_other_processes_side_by_side(store, objects):
     dataset.close()
 
 
-def test_it_tells_what_it_is(store, objects):
+def test_its_repr_describes_it(store, objects):
     (split,) = IPFSDataset(objects["zip"], store.address).splits()
     assert repr(split) == f"<DatasetSplit 0: {split.bytes} bytes, 60 samples>"
     assert isinstance(FakeShard("a", [], 1, "stream").whole(), FakeShard)

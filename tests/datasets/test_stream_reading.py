@@ -46,7 +46,7 @@ def told(dataset, *, worker=None, workers=0, rank=0, world=1):
         (20, {"rank": 0, "world": 4}, r"lanes=\(4, 1\)"),
     ],
 )
-def test_readers_that_share_blocks_are_told_once(archive, batch, reader, advice):
+def test_readers_that_share_blocks_are_warned_once(archive, batch, reader, advice):
     dataset = IPFSIterableDataset(*archive, batch_size=batch, distribution="uneven")
     [warning] = told(dataset, **reader)
     assert warning.startswith(f"{reader.get('workers') or reader['world']} readers take turns in")
@@ -67,17 +67,17 @@ def test_readers_that_share_blocks_are_told_once(archive, batch, reader, advice)
         ({"batch_size": 5, "split": "none"}, {"worker": 0, "workers": 2}),
     ],
 )
-def test_others_are_not(archive, options, reader):
+def test_readers_that_do_not_share_blocks_are_not_warned(archive, options, reader):
     assert told(IPFSIterableDataset(*archive, distribution="uneven", **options), **reader) == []
 
 
-def test_little_data_are_not_worth_a_warning(archive, monkeypatch):
+def test_small_data_cause_no_warning(archive, monkeypatch):
     monkeypatch.setattr(stream_reading, "_MANY_BYTES", 64 << 20)
     dataset = IPFSIterableDataset(*archive, batch_size=5)
     assert told(dataset, worker=0, workers=2) == []
 
 
-def test_no_index_is_made_for_the_warning(tmp_path):
+def test_the_warning_makes_no_index(tmp_path):
     store = Store(tmp_path / "store")
     cid = store.file(tar_bytes(MEMBERS), SMALL_LEAVES)
     dataset = IPFSIterableDataset(cid, store.address, batch_size=5)

@@ -38,15 +38,13 @@ def test_uneven_gives_every_sample_to_exactly_one_reader(shards, world, workers)
 
 
 @given(shards(), st.sampled_from(DISTRIBUTIONS), st.integers(1, 6))
-def test_one_rank_loses_and_repeats_nothing_whatever_the_distribution(
-    shards, distribution, workers
-):
+def test_one_rank_reads_each_sample_once_whatever_the_distribution(shards, distribution, workers):
     found = joined(shares(shards, 1, workers, distribution))
     assert Counter(found) == Counter(everything(shards))
 
 
 @given(shards())
-def test_a_lone_reader_gets_everything_in_order_and_counts_nothing(shards):
+def test_a_single_reader_reads_everything_in_order_without_counting(shards):
     assert list(read_share(shards, ReaderRank(), "uneven")[0]) == everything(shards)
 
 
@@ -61,7 +59,7 @@ def test_pad_and_drop_give_ranks_equally_many(shards, world, workers):
 
 
 @pytest.mark.parametrize("distribution", ["pad", "drop"])
-def test_ranks_that_cannot_be_made_equal_say_which_object_and_what_to_do(distribution):
+def test_the_error_of_ranks_that_cannot_be_equal_names_the_object_and_the_remedy(distribution):
     shards = [FakeShard("a.tar.gz", [0, 1], 2, "stream", countable=False)]
     with pytest.raises(FormatError, match=r"a\.tar\.gz cannot be counted.*distribution='uneven'"):
         list(read_share(shards, ReaderRank(0, 2), distribution)[0])
@@ -106,7 +104,7 @@ def test_uneven_gives_every_sample_in_blocks_to_exactly_one_reader(shards, world
 
 
 @given(shards(), st.sampled_from(DISTRIBUTIONS), st.integers(1, 4))
-def test_one_rank_loses_and_repeats_nothing(shards, distribution, workers):
+def test_one_rank_reads_each_sample_in_blocks_once(shards, distribution, workers):
     found = chain.from_iterable(all_of(shards, 1, workers, distribution))
     assert Counter(found) == Counter(everything(shards))
 
@@ -121,7 +119,7 @@ def test_pad_and_drop_give_ranks_equally_many_in_blocks(shards, world, workers):
     assert set(chain(*all_of(shards, world, workers, "pad"))) == set(everything(shards))
 
 
-def test_a_stream_cannot_be_shared_out_evenly():
+def test_a_stream_cannot_be_divided_evenly():
     shards = [
         FakeShard("zip", [0, 1], 9, "counted"),
         FakeShard("gz", [0], 9, "stream", countable=False),
@@ -159,7 +157,7 @@ class PartlyUnreadable(FakeShard):
         raise TransportError("nothing comes early")
 
 
-def test_what_cannot_be_read_is_raised_or_skipped():
+def test_an_unreadable_sample_is_raised_or_skipped():
     shards = [
         Unreadable("gone", [0], 9, "counted"),
         PartlyUnreadable("part", list(range(6)), 9, "counted"),
@@ -193,7 +191,7 @@ def streamed(shard, options):
     return read_share([shard], ReaderRank(), "uneven", options, shuffle_blocks=True)
 
 
-def test_all_that_comes_before_what_cannot_be_read_is_had_first():
+def test_all_samples_before_an_unreadable_one_are_yielded_first():
     starts = list(range(0, 200, 2))
     stream, _ = streamed(FakeShard("part", starts, 200, "counted"), Options())
     order = [number for _, number in stream]
@@ -211,7 +209,7 @@ def test_all_that_comes_before_what_cannot_be_read_is_had_first():
         assert policy.skipped == 50
 
 
-def test_a_source_that_is_gone_is_waited_for_once():
+def test_an_unreachable_source_is_waited_for_once():
     shard = Gone("part", list(range(0, 200, 2)), 200, "counted")
     stream, _ = streamed(shard, Options())
     with pytest.raises(TransportTimeoutError):

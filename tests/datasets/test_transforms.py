@@ -84,12 +84,12 @@ def test_workers_transform(files, kind):
     assert sorted((int(n), int(v)) for n, v in found) == [(i, ord("m")) for i in range(40)]
 
 
-def test_one_of_them_is_enough(files):
+def test_a_transform_or_a_target_transform_may_be_given_alone(files):
     assert IPFSDataset(*files, transform=double)[3] == ("m003.txt", b"m 3m 3")
     assert IPFSDataset(*files, target_transform=number)[3] == (3, b"m 3")
 
 
-def test_a_subclass_with_a_transform_of_its_own_gets_what_ours_made(files):
+def test_a_subclass_that_transforms_gets_samples_already_transformed(files):
     class Own(IPFSDataset):
         def __init__(self, objects, address, transform):
             super().__init__(objects, address, transform=double)
@@ -146,7 +146,7 @@ def test_a_sample_without_a_target_is_transformed_whole(exported, sample, expect
     assert exported([sample])(transform=transform)[0] == expected
 
 
-def test_what_a_transform_raises_comes_out_as_it_is(exported):
+def test_an_exception_of_a_transform_is_not_changed(exported):
     dataset = exported([(1, 2)])(transform=int.to_bytes, target_transform=None)
     failing = exported([("x", 2)])(transform=int)
     assert dataset[0] == (b"\x01", 2)
@@ -155,7 +155,7 @@ def test_what_a_transform_raises_comes_out_as_it_is(exported):
 
 
 @pytest.mark.parametrize("name", ["transform", "target_transform"])
-def test_what_cannot_be_called_is_refused_at_once(exported, name):
+def test_a_transform_that_is_not_callable_is_refused_by_the_constructor(exported, name):
     wrong: dict[str, Any] = {name: 5}
     with pytest.raises(TypeError, match=f"{name} must be a function"):
         exported([1])(**{name: "resize"})
@@ -191,7 +191,7 @@ def test_images_with_a_transform_are_collated(exported, workers):
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(8))
 
 
-def test_other_batches_are_collated_as_ever(exported):
+def test_other_batches_are_collated_as_by_torch(exported):
     next(iter(exported([1])().__getitems__([0])))  # which puts our error into PyTorch's table
     tensors, words = default_collate([(torch.ones(2), "a"), (torch.ones(2), "b")])
     assert tensors.shape == (2, 2)
