@@ -219,6 +219,7 @@ HELLO = car_section(*BLOCKS[4])
         (car_of([BLOCKS[4]]) + b"\x20" + HELLO[2:], FormatError, "CID exceeds"),
         (car_of([(ROOT, bytes(1 << 20))]), LimitError, "1048612 bytes, more than 1048576"),
         (car_of() + b"\xff" * 8 + b"\x7f", LimitError, "more than 1048576"),
+        (b"\x01\x80", FormatError, "header cannot be read: it is not a map"),
         (encode_varint(2 << 20) + bytes(100), LimitError, "header"),
         (b"\x01\xa0", FormatError, "no supported version"),
         (b"\x0a\xa1gversion\x03", FormatError, "no supported version"),

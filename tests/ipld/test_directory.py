@@ -18,6 +18,7 @@ from ipfs_dataset_core.ipld import (
     make_cid,
     parse_directory,
 )
+from ipfs_dataset_core.ipld.directory import differing_entries
 from tests.ipld.blocks import CIDV1, Blocks, child
 
 CHILD = make_cid(b"child", RAW)
@@ -142,3 +143,19 @@ def test_what_is_built_can_be_listed_and_looked_up(files):
     }
     for name in built:
         assert blocks.load(child(cid, name, blocks.load)) == usable[name]
+
+
+def test_differing_entries_of_single_blocks_are_those_with_different_targets():
+    blocks = Blocks()
+    one, two, same = (blocks.add(data) for data in (b"one", b"two", b"same"))
+
+    def made(**files):
+        return build_directory(files.items(), CIDV1, blocks.emit).cid
+
+    before, after = made(a=one, gone=two, same=same), made(a=two, new=one, same=same)
+    loads = (blocks.load, blocks.load)
+    changed = [("a", one.cid, two.cid), ("gone", two.cid, None), ("new", None, one.cid)]
+    assert differing_entries((before, after), loads) == changed
+    assert differing_entries((before, before), loads) == []
+    assert differing_entries((None, made(a=one)), loads) == [("a", None, one.cid)]
+    assert differing_entries((made(a=one), None), loads) == [("a", one.cid, None)]

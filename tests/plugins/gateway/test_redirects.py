@@ -100,6 +100,13 @@ def test_what_a_public_gateway_may_not_lead_to(location):
     assert hop is None or hop.same_origin is (location == "")
 
 
+@pytest.mark.parametrize("location", ["/a b", "/a\r\nX-Injected: 1", "/a\x7f", "/" + "a" * 8192])
+def test_a_location_with_spaces_or_control_characters_or_without_bound_is_not_followed(location):
+    assert next_hop(HERE, "/" + "a" * 8191) is not None
+    assert next_hop(HERE, location) is None
+    assert next_hop(LOCAL, location) is None
+
+
 @pytest.mark.parametrize(
     "location",
     [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ipfs_dataset_plugins.archives.member_names import check_name, is_junk
 from ipfs_dataset_plugins.tar.headers import BLOCK, is_file, padded, parse_header, simple_headers
+from tests.support.tar_headers import header
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
@@ -121,3 +122,12 @@ def test_what_is_found_is_what_the_general_parser_says(name, size, kind):
 @given(st.binary(max_size=2 * BLOCK))
 def test_noise_is_nothing(data):
     assert list(simple_headers(data, 0)) == []
+
+
+def test_an_old_sparse_header_of_star_has_one_byte_of_prefix():
+    def name_of(kind):
+        block = header(b"name", 0, kind, at345=b"p" + b"x" * 20, at508=b"tar\0")
+        return parse_header(block).name
+
+    assert name_of(b"S") == "p/name"
+    assert name_of(b"0") == f"p{'x' * 20}/name"
