@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.interop import environment, free_port
+from tests.support.interop import environment, rendezvous
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "train_resume.py")
@@ -34,9 +34,11 @@ class Job:
         commands: One for each process.
         environments: Of each.
         errors: Takes what they write there.
+        store: In which they find each other; torchrun makes its own.
     """
 
-    def __init__(self, commands, environments, errors):
+    def __init__(self, commands, environments, errors, store=None):
+        self._store = store
         self._processes: list[Any] = [
             subprocess.Popen(
                 command,
@@ -90,7 +92,8 @@ ARGUMENTS = ("--epochs", "2", "--global-batch", "32")
 
 def in_this_process(monkeypatch, capsys, *arguments):
     """Returns the losses of the example as a job of one rank, here, where torch is imported already."""
-    for name, value in environment(0, 1, free_port()).items():
+    store = rendezvous()
+    for name, value in environment(0, 1, store.port).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", [EXAMPLE, *ARGUMENTS, *arguments])
     threads, state = torch.get_num_threads(), torch.get_rng_state()
@@ -109,17 +112,19 @@ def by_torchrun(errors, ranks, *arguments):
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", EXAMPLE),
         *(*ARGUMENTS, *arguments),
     ]
-    variables = environment(0, 1, free_port())
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        del variables[name]
+    variables = {
+        name: value
+        for name, value in environment(0, 1, 0).items()
+        if not re.search("RANK|WORLD_SIZE|MASTER|TORCHELASTIC", name)
+    }
     return Job([command], [variables], errors)
 
 
 def by_hand(errors, ranks, *arguments):
-    port = free_port()
+    store = rendezvous()
     command = [sys.executable, EXAMPLE, *ARGUMENTS, *arguments]
-    variables = [environment(rank, ranks, port) for rank in range(ranks)]
-    return Job([command] * ranks, variables, errors)
+    variables = [environment(rank, ranks, store.port) for rank in range(ranks)]
+    return Job([command] * ranks, variables, errors, store)
 
 
 def children(process):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # documented as public
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 # Divided by neither ranks nor batches.
 SAMPLES = 103
 BATCH = 8
+# On a slow machine, Lightning's imports alone take a minute the first time.
+_RANK_SECONDS = 240
 
 
 def library(name: str) -> Any:
@@ -52,6 +57,8 @@ def environment(rank: int, world: int, port: int) -> dict[str, str]:
         "TORCHELASTIC_RUN_ID": "test",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
@@ -61,10 +68,12 @@ def environment(rank: int, world: int, port: int) -> dict[str, str]:
     }
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+def rendezvous() -> TCPStore:
+    """Returns a store in which the ranks of a job find each other, on a free port, while it is referred to.
+
+    torchrun has such a store, too. Where the first rank makes it, another process may take the port before.
+    """
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def run_ranks(program: str, world: int, folder: Path, *arguments: str) -> list[Any]:
@@ -73,33 +82,58 @@ def run_ranks(program: str, world: int, folder: Path, *arguments: str) -> list[A
     Args:
         program: The module's name. It gets a file to write JSON to, and the other arguments.
         world: How many ranks.
-        folder: For the reports.
+        folder: For the reports, and for what the ranks print.
         arguments: For the program.
 
     Raises:
-        AssertionError: A rank failed.
+        AssertionError: A rank failed, or did not end in time. The message has what all ranks printed, and
+            where each thread was of those that had not ended.
     """
-    port = free_port()
+    store = rendezvous()
     reports = [folder / f"rank-{rank}.json" for rank in range(world)]
+    printed = [report.with_suffix(".txt") for report in reports]
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", program, str(report), *arguments],
-            cwd=ROOT,
-            env=environment(rank, world, port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        _start_rank(
+            [program, str(report), *arguments], environment(rank, world, store.port), output
         )
-        for rank, report in enumerate(reports)
+        for rank, (report, output) in enumerate(zip(reports, printed, strict=True))
     ]
     try:
-        printed = [rank.communicate(timeout=240)[0] for rank in ranks]
+        _wait_for(ranks)
     finally:
         for rank in ranks:
-            rank.kill()
+            # Workers, too. Python's fault handler prints where their threads are.
+            with suppress(ProcessLookupError):
+                os.killpg(rank.pid, signal.SIGABRT)
             rank.wait()
-    assert [rank.returncode for rank in ranks] == [0] * world, "\n".join(printed)
+    assert [rank.returncode for rank in ranks] == [0] * world, "\n".join(
+        f"Rank {rank}:\n{output.read_text()}" for rank, output in enumerate(printed)
+    )
     return [json.loads(report.read_text()) for report in reports]
+
+
+def _start_rank(
+    command: list[str], variables: dict[str, str], output: Path
+) -> subprocess.Popen[bytes]:
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", *command],
+            cwd=ROOT,
+            env=variables,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait_for(ranks: list[subprocess.Popen[bytes]]) -> None:
+    """Waits until all ranks have ended, or one has failed: the others would wait for it."""
+    end = time.monotonic() + _RANK_SECONDS
+    while time.monotonic() < end:
+        codes = [rank.poll() for rank in ranks]
+        if None not in codes or any(codes):
+            return
+        time.sleep(0.05)
 
 
 def check_coverage(ranks: list[list[list[int]]], batches: int, readers: int = 1) -> None:
