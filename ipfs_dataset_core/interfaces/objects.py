@@ -111,7 +111,6 @@ class ObjectFile(io.RawIOBase, ABC):
 
         Args:
             spans: Pairs ``(start, stop)`` of byte positions in the file; fastest in ascending order.
-            spans: Pairs ``(start, stop)`` of byte positions in the file; fastest where they ascend.
         """
         return False
 

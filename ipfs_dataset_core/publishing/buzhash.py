@@ -114,7 +114,6 @@ class _Hashes:
             data: The bytes.
             start: Start of the first window.
             stop: End of the last window; at most `_STRETCH` bytes after `start`.
-            stop: Where the last one ends; at most `_STRETCH` bytes further.
         """
         torch, size = self._torch, stop - start
         some = torch.frombuffer(data, dtype=torch.uint8, count=size, offset=start)

@@ -63,10 +63,6 @@ def publish(
         again: Returns the samples once more, in case blocks were lost; None if they cannot be read twice.
         pin: ``"recursive"`` pins everything below the root; ``"direct"`` pins the blocks that were written,
             but not the blocks to which these link; None pins nothing.
-        count: Counts the blocks while they are made and sent.
-        again: Returns the samples once more, in case blocks were lost; None where they cannot be read twice.
-        pin: What to pin: ``"recursive"`` everything under the root; ``"direct"`` the blocks that were
-            written, and not what these link to; None nothing.
 
     Raises:
         AddressError: A pin cannot have this name.
@@ -138,8 +134,8 @@ class TreeSink(FileSink):
     Args:
         profile: The import profile.
         emit: Called with each block and its CID.
-        hashing: A single-threaded executor, which hashes leaves while the next ones are written; None hashes
-            them in the calling thread.
+        hashing: A single-threaded executor, which computes the SHA-256 of each file while the file is
+            written; None computes it in the calling thread.
     """
 
     def __init__(

@@ -78,10 +78,10 @@ def _forget_others() -> None:
 
 def _unfinished() -> list[str]:
     here = threading.get_ident()
-    found = [what for thread, what in list(_blocks) if thread != here]
+    found = [what for thread, what in _blocks.copy() if thread != here]
     # There is no public way to the locks of modules, whose `owner` is the importing thread.
     locks = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
-    for name, reference in list(locks.items()):
+    for name, reference in locks.copy().items():
         if getattr(reference(), "owner", None) not in (None, here):
             found.append(f"the import of {name}")
     return found
