@@ -1,4 +1,4 @@
-"""What a file counts is what it has, and its values are those of its types, or errors that name them."""
+"""Files that are cut off, chunks without data, and the values of each type."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def whole(data, **options):
     "options", [{}, {"chunks": (100, 10)}, {"chunks": (100, 10), "compression": "gzip"}]
 )
 @pytest.mark.parametrize("removed", [1, 100, 40_000])
-def test_a_file_that_is_cut_off_is_an_error(options, removed):
+def test_a_file_that_is_cut_off_raises_an_error(options, removed):
     values = np.random.default_rng(0).random((1000, 10))
     data = hdf5(lambda file: file.create_dataset("x", data=values, **options))
     for reader in (Hdf5Reader(), Hdf5RowsReader()):
@@ -37,7 +37,7 @@ def test_a_file_that_is_cut_off_is_an_error(options, removed):
             list(reader.samples(MemoryFile(data[:-removed])))
 
 
-def test_a_chunk_that_was_never_written_is_full_of_the_fill_value():
+def test_a_chunk_that_was_never_written_has_the_fill_value():
     def build(file):
         file.create_dataset("x", (10, 4), "f4", chunks=(2, 4), fillvalue=7)[2:4] = 1
 
@@ -49,7 +49,7 @@ def test_a_chunk_that_was_never_written_is_full_of_the_fill_value():
     assert np.array_equal(np.stack(rows), wanted)
 
 
-def test_a_damaged_chunk_names_the_dataset():
+def test_an_error_for_a_damaged_chunk_names_the_dataset():
     def build(file):
         file.create_dataset("x", data=np.arange(1000), chunks=(1000,), fletcher32=True)
         file.create_dataset("y", data=np.arange(10))
@@ -90,13 +90,13 @@ def brain_float():
     ],
     ids=["uint64", "int64", "big-endian", "bfloat16"],
 )
-def test_numbers_keep_their_values(values, kind):
+def test_numbers_of_any_type_and_byte_order_keep_their_values(values, kind):
     found = whole(typed(values, kind))["x"]
     assert found.dtype.isnative
     assert found.tolist() == values.tolist()
 
 
-def test_enumerations_bits_and_truth_values_are_numbers():
+def test_enumerations_and_bit_fields_are_numbers_and_booleans_are_bool():
     def build(file):
         levels = h5py.enum_dtype({"LOW": 0, "HIGH": 5}, basetype="i4")
         file.create_dataset("levels", data=np.array([0, 5], "i4"), dtype=levels)
@@ -123,13 +123,13 @@ def test_enumerations_bits_and_truth_values_are_numbers():
     ],
     ids=["text", "lists", "references", "record"],
 )
-def test_types_that_are_not_read_are_named(dtype, what):
+def test_an_error_names_an_unsupported_type(dtype, what):
     data = hdf5(lambda file: file.create_dataset("x", (2,), dtype))
     with pytest.raises(FormatError, match=f"'x' of 'object'.*its type is {what}, .*datasets="):
         whole(data)
 
 
-def test_types_that_numpy_lacks_are_named():
+def test_an_error_names_a_type_that_numpy_lacks():
     data = hdf5(lambda file: h5d.create(file.id, b"x", h5t.UNIX_D32LE, h5s.create_simple((3,))))
     with pytest.raises(FormatError, match=r"'x' of 'object'.*TypeTimeID"):
         whole(data)

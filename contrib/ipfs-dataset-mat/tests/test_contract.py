@@ -1,4 +1,4 @@
-"""The format keeps the contract that is asked of everybody's, in each version and in both ways to cut."""
+"""The format passes the contract tests for readers, in each version and for both kinds of samples."""
 
 from __future__ import annotations
 

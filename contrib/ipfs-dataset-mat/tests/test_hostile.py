@@ -193,7 +193,7 @@ def bomb(packed, **options):
 def test_a_chunk_that_unpacks_to_more_than_a_chunk_is_refused_unpacked(axis):
     options = {"sample_axis": axis, "max_bytes": 1 << 20}
     with pytest.raises(
-        LimitError, match="'/x' has a chunk that unpacks to more than the 1000 bytes"
+        LimitError, match="'/x' has a chunk that decompresses to more than the 1000 bytes"
     ):
         read(bomb(zlib.compress(bytes(100 << 20)), compression="gzip"), **options)
     for _, sample in read(bomb(zlib.compress(bytes(1000)), compression="gzip"), **options):

@@ -1,4 +1,4 @@
-"""Programs that end in the middle of a file, and files whose source failed."""
+"""Programs that end while they read a file, and files whose source failed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ while len(source.reads) < {reads}:
         IN_A_DAEMON_THREAD.format(reads=6),
     ],
 )
-def test_a_file_that_is_half_read_does_not_disturb_the_end(program):
+def test_a_process_ends_normally_in_the_middle_of_a_file(program):
     check_ending(PROGRAM + program)
 
 

@@ -1,4 +1,4 @@
-"""How little of a file is read, what is kept, and how workers share it."""
+"""The reader: what it reads and keeps, values of each type, errors for damaged files, and workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parquet(rows=ROWS, **options):
 DATA = parquet()
 
 
-def test_a_row_reads_its_row_group_and_the_next_one_nothing():
+def test_a_row_reads_its_row_group_and_the_next_row_reads_nothing():
     file, reader = MemoryFile(DATA), ParquetReader()
     index = reader.index(file)
     assert file.bytes_read < 400_000
@@ -46,19 +46,19 @@ def test_a_row_reads_its_row_group_and_the_next_one_nothing():
     assert file.reads == []
 
 
-def test_columns_that_are_not_asked_for_are_not_read():
+def test_other_columns_are_not_read():
     file, reader = MemoryFile(DATA), ParquetReader(["stars"])
     assert [row for _, row in reader.samples(file)] == [{"stars": row["stars"]} for row in ROWS]
     assert file.bytes_read < len(DATA) / 4
 
 
-def test_an_index_has_a_number_a_row_group():
+def test_an_index_has_one_number_per_row_group():
     index = ParquetReader().index(MemoryFile(DATA))
     assert len(index) == 4000
     assert len(pickle.dumps(index)) < 40 * 8 + 500
 
 
-def test_a_slice_reads_its_row_groups_alone():
+def test_a_slice_reads_only_its_row_groups():
     file = MemoryFile(DATA)
     found = list(ParquetReader().samples_between(file, 0, len(DATA) // 8))
     assert [name for name, _ in found] == [f"object:{n}" for n in range(len(found))]
@@ -66,12 +66,12 @@ def test_a_slice_reads_its_row_groups_alone():
     assert file.bytes_read < len(DATA) / 4
 
 
-def test_a_column_that_is_missing_is_named_with_those_that_are_there():
+def test_an_error_for_a_missing_column_lists_the_columns():
     with pytest.raises(FormatError, match=r"'object' has no column 'star'. It has id, blob, stars"):
         ParquetReader(["star"]).index(MemoryFile(DATA))
 
 
-def test_a_row_group_larger_than_the_limit_is_refused_unread():
+def test_a_row_group_larger_than_the_limit_raises_an_error_before_it_is_read():
     file, reader = MemoryFile(parquet([{"x": "a" * 1_000_000}] * 50)), ParquetReader(max_bytes=1000)
     index = reader.index(file)
     file.reads.clear()
@@ -82,7 +82,7 @@ def test_a_row_group_larger_than_the_limit_is_refused_unread():
     assert file.reads == []
 
 
-def test_a_footer_larger_than_the_limit_is_refused_unread():
+def test_a_footer_larger_than_the_limit_raises_an_error_before_it_is_read():
     length = (65 << 20).to_bytes(4, "little")
     file = MemoryFile(
         lambda start, stop: (length + b"PAR1")[-(stop - start) :], name="big", size=100 << 20
@@ -95,7 +95,7 @@ def test_a_footer_larger_than_the_limit_is_refused_unread():
 @pytest.mark.parametrize(
     "data", [b"", b"PAR1", b"PAR1PAR1", b"PAR1" + b"\xff" * 4 + b"PAR1", DATA[:-1]]
 )
-def test_what_is_no_parquet_is_refused(data):
+def test_a_file_that_is_not_parquet_raises_an_error(data):
     with pytest.raises(FormatError, match="'object'"):
         list(ParquetReader().samples(MemoryFile(data)))
 
@@ -109,7 +109,7 @@ FIVE_ROWS = [
 
 
 def footer_bytes(data):
-    """The positions of the footer's bytes."""
+    """Returns the positions of the bytes of the footer."""
     return range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8)
 
 
@@ -135,7 +135,7 @@ def outcome(read, data):
 
 
 @pytest.mark.parametrize("bits", [0x02, 0x11, 0x80])
-def test_whatever_byte_of_the_footer_changes_no_row_is_lost_or_added(bits):
+def test_changing_any_byte_of_the_footer_neither_loses_nor_adds_rows(bits):
     data = parquet(FIVE_ROWS, row_group_size=3)
     for at in footer_bytes(data):
         found = outcome(read_in_order, changed(data, at, bits))
@@ -145,7 +145,7 @@ def test_whatever_byte_of_the_footer_changes_no_row_is_lost_or_added(bits):
 
 
 def missing_row_group():
-    """A file whose first row group of two has no data, which Arrow passes over."""
+    """Returns a file with two row groups of which the first has no data; Arrow skips it without an error."""
     data = parquet(FIVE_ROWS, row_group_size=3)
     for at in footer_bytes(data):
         try:
@@ -159,15 +159,15 @@ def missing_row_group():
 
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
-def test_a_row_group_whose_data_are_missing_is_named_with_its_bytes(read):
+def test_an_error_for_a_row_group_without_data_names_its_bytes(read):
     expected = (
-        r"Row group 0 of 'object', in its bytes \d+ to \d+, has 0 rows, where the footer counts 3"
+        r"Row group 0 of 'object', in its bytes \d+ to \d+, has 0 rows, but the footer declares 3"
     )
     with pytest.raises(FormatError, match=expected):
         read(missing_row_group())
 
 
-def test_rows_in_order_and_by_number_are_decoded_by_the_same_call(monkeypatch):
+def test_rows_by_number_are_decoded_without_read_row_group(monkeypatch):
     # `read_row_group` refuses nested columns of more than 2 GiB, which `iter_batches` reads.
     def refuse(*args, **kwargs):
         raise pa.ArrowNotImplementedError(
@@ -207,10 +207,12 @@ BEYOND_PYTHON = [
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
 @pytest.mark.parametrize(("kind", "values"), BEYOND_PYTHON, ids=str)
-def test_a_time_that_python_cannot_hold_is_an_error_and_exact_as_an_integer(read, kind, values):
+def test_a_time_that_python_cannot_represent_raises_an_error_and_can_be_read_as_an_integer(
+    read, kind, values
+):
     data = column(values, kind)
     expected = (
-        r"no value for what row 1 of 'object' has in the column 'x', of type .*times_as_int=True"
+        r"row 1 and column 'x' of 'object', of type .* no equal value in Python.*times_as_int=True"
     )
     with pytest.raises(FormatError, match=expected) as caught:
         read(data)
@@ -219,7 +221,7 @@ def test_a_time_that_python_cannot_hold_is_an_error_and_exact_as_an_integer(read
 
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
-def test_nanoseconds_that_are_whole_microseconds_are_datetimes_with_or_without_pandas(read):
+def test_times_of_whole_microseconds_are_read_as_datetime_types(read):
     when = dt.datetime(2024, 2, 29, 12, 30, 0, 250_000)  # noqa: DTZ001 - as the column has it
     for value, kind in [
         (when, pa.timestamp("ns")),
@@ -235,7 +237,7 @@ def test_nanoseconds_that_are_whole_microseconds_are_datetimes_with_or_without_p
 
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
-def test_what_else_has_no_value_in_python_names_row_and_column(read):
+def test_an_error_for_a_value_without_an_equal_in_python_names_row_and_column(read):
     text = pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")
     fields = [pa.field("a", pa.int64())] * 2
     for array, reason in [
@@ -244,23 +246,23 @@ def test_what_else_has_no_value_in_python_names_row_and_column(read):
     ]:
         buffer = io.BytesIO()
         pq.write_table(pa.table({"good": [7], "x": array}), buffer)
-        with pytest.raises(FormatError, match=f"row 0 of 'object' has in the column 'x'.*{reason}"):
+        with pytest.raises(FormatError, match=f"row 0 and column 'x' of 'object'.*{reason}"):
             read(buffer.getvalue())
         assert read(buffer.getvalue(), columns=["good"]) == [{"good": 7}]
 
 
 @pytest.mark.parametrize("read", [read_in_order, read_by_number])
-def test_columns_of_one_name_are_refused_unless_others_are_chosen(read):
+def test_columns_with_the_same_name_raise_an_error_unless_others_are_chosen(read):
     buffer = io.BytesIO()
     arrays = [pa.array([1]), pa.array([2]), pa.array([3])]
     pq.write_table(pa.Table.from_arrays(arrays, names=["a", "a", "b"]), buffer)
     for columns in (None, ["a"]):
-        with pytest.raises(FormatError, match=r"several columns of the name 'a'.*columns="):
+        with pytest.raises(FormatError, match=r"several columns with the name 'a'.*columns="):
             read(buffer.getvalue(), columns=columns)
     assert read(buffer.getvalue(), columns=["b"]) == [{"b": 3}]
 
 
-def test_an_encrypted_file_is_called_encrypted():
+def test_an_error_names_encryption():
     with pytest.raises(FormatError, match="'object' is an encrypted Parquet file"):
         read_in_order(DATA[:-4] + b"PARE")
 
@@ -274,7 +276,7 @@ class Unreachable(MemoryFile):
         return super().read_at(start, size)
 
 
-def test_what_the_source_says_is_not_taken_for_damage():
+def test_an_error_of_the_source_is_raised_unchanged():
     file, reader = Unreachable(DATA), ParquetReader()
     index = reader.index(file)
     file.broken = True
@@ -286,7 +288,7 @@ def test_what_the_source_says_is_not_taken_for_damage():
     assert reader.read(file, index, 0)[1] == ROWS[0]
 
 
-def test_a_file_is_forgotten_with_its_source():
+def test_a_reader_does_not_keep_a_source_alive():
     reader = ParquetReader()
     list(reader.samples(MemoryFile(DATA)))
     assert len(reader._open) == 0

@@ -1,4 +1,4 @@
-"""The format keeps the contract that is asked of everybody's, however the store is written."""
+"""The format passes the contract tests for readers, for each way of writing a store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""HDF5 files as formats of ipfs-dataset; importing this imports neither NumPy nor h5py.
+"""HDF5 files as formats of ipfs-dataset.
 
-Public are `Hdf5Reader` and `Hdf5RowsReader` in the module `reader`, and `chunks`, `extents` and `opening` for
-distributions whose files are HDF5.
+The public classes are `reader.Hdf5Reader` and `reader.Hdf5RowsReader`. The modules `chunks`, `extents` and
+`opening` are public for distributions whose files are HDF5. Importing this package imports neither NumPy nor
+h5py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``hdf5`` and ``hdf5_rows``."""
-    # No entry point to a class: it would import h5py in every process that looks up a suffix.
+    # Entry points to the classes would import h5py in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="hdf5",

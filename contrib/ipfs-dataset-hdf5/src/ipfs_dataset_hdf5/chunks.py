@@ -1,6 +1,6 @@
-"""Chunks that would unpack to more than they should: HDF5 itself unpacks whatever there is.
+"""A check of compressed chunks: HDF5 decompresses a chunk completely, even if it is a decompression bomb.
 
-Public for other distributions whose files are HDF5.
+This module is public for other distributions whose files are HDF5.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ if TYPE_CHECKING:
 
     import h5py
 
-# Deflate cannot shrink anything further.
-_MOST_DEFLATED = 1032
-_MOST_CHUNKS = 1 << 20
+_MAX_DEFLATE_RATIO = 1032  # the highest compression ratio that deflate can reach
+_MAX_CHUNKS = 1 << 20
 
 
 def check_chunks(
-    dataset: h5py.Dataset, chosen: tuple[slice, ...], max_bytes: int, what: str
+    dataset: h5py.Dataset, selection: tuple[slice, ...], max_bytes: int, what: str
 ) -> None:
     """Checks the chunks of a part of a dataset, before HDF5 reads them.
 
     Args:
-        dataset: The dataset; only one with chunks is looked at.
-        chosen: The part: a slice for each of its first axes, without steps; all of the others.
-        max_bytes: What may be unpacked without looking.
-        what: What errors call it.
+        dataset: The dataset. One without chunks passes the check.
+        selection: A slice without a step for each of the first axes; of the other axes, everything is read.
+        max_bytes: Chunks that cannot decompress to more bytes than this pass without a trial.
+        what: The name of the dataset, for errors.
 
     Raises:
-        ValueError: They are packed in a way that nobody packs them.
-        LimitError: They are too many, or one unpacks to more than a chunk has.
+        ValueError: The chunks are compressed twice, which no writer does.
+        LimitError: There are more than 1,048,576 chunks, or one decompresses to more bytes than a chunk has.
     """
     if dataset.chunks is None:
         return
-    places = list(_places(dataset, chosen))
-    if math.prod(map(len, places)) > _MOST_CHUNKS:
+    offsets = list(_chunk_offsets(dataset, selection))
+    if math.prod(map(len, offsets)) > _MAX_CHUNKS:
         raise LimitError(
-            f"{what} has more than {_MOST_CHUNKS} chunks to be read at once: write larger ones."
+            f"{what} has more than {_MAX_CHUNKS} chunks to be read at once: write larger chunks."
         )
     deflated = list(_filters(dataset)).count(h5z.FILTER_DEFLATE)
     if deflated > 1:
         raise ValueError("it is compressed twice")
     if deflated:
-        for place in itertools.product(*places):
-            _check_chunk(dataset, place, max_bytes, what)
+        for offset in itertools.product(*offsets):
+            _check_chunk(dataset, offset, max_bytes, what)
 
 
-def _places(dataset: h5py.Dataset, chosen: tuple[slice, ...]) -> Iterator[range]:
-    """Yields, for each axis, where the chunks of a part begin."""
-    parts = itertools.chain(chosen, itertools.repeat(slice(None)))
+def _chunk_offsets(dataset: h5py.Dataset, selection: tuple[slice, ...]) -> Iterator[range]:
+    """Yields, for each axis, the offsets in items of the chunks in a selection."""
+    parts = itertools.chain(selection, itertools.repeat(slice(None)))
     for length, step, part in zip(dataset.shape, dataset.chunks, parts, strict=False):
         start, stop, _ = part.indices(length)
         yield range(start - start % step, stop, step)
 
 
-def _check_chunk(dataset: h5py.Dataset, place: tuple[int, ...], max_bytes: int, what: str) -> None:
-    if dataset.id.get_chunk_info_by_coord(place).size * _MOST_DEFLATED <= max_bytes:
+def _check_chunk(dataset: h5py.Dataset, offset: tuple[int, ...], max_bytes: int, what: str) -> None:
+    stored_bytes = dataset.id.get_chunk_info_by_coord(offset).size
+    if stored_bytes * _MAX_DEFLATE_RATIO <= max_bytes:
         return
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    _, packed = dataset.id.read_direct_chunk(place)
-    if len(zlib.decompressobj().decompress(packed, size + 1)) > size:
+    _, compressed = dataset.id.read_direct_chunk(offset)
+    if len(zlib.decompressobj().decompress(compressed, size + 1)) > size:
         raise LimitError(
-            f"{what} has a chunk that unpacks to more than the {size} bytes of a chunk."
+            f"{what} has a chunk that decompresses to more than the {size} bytes of a chunk."
         )
 
 
 def _filters(dataset: h5py.Dataset) -> Iterator[int]:
-    made = dataset.id.get_create_plist()
-    return (made.get_filter(number)[0] for number in range(made.get_nfilters()))
+    properties = dataset.id.get_create_plist()
+    return (properties.get_filter(number)[0] for number in range(properties.get_nfilters()))

@@ -1,7 +1,8 @@
-"""One open HDF5 file: its datasets found, checked and read, without ever leaving the file.
+"""An open HDF5 file, whose datasets are listed, checked and read.
 
-Links and datasets that lead to other files would let a stranger's file read those of this machine. Data of
-variable length are refused too: HDF5 can be kept busy forever by one changed byte of theirs.
+Links and datasets that refer to other files raise errors: a stranger's file could otherwise read the files of
+this machine. Data of variable length raise errors too, because one changed byte in them can make HDF5 loop
+for ever.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import ObjectFile
 
-_MOST_DEPTH = 64
+_MAX_DEPTH = 64
 
 
 class File:
     """The datasets of a file.
 
     Args:
-        source: The file; whoever uses this keeps it open.
-        max_bytes: How many bytes may be decoded at once.
+        source: The file; the caller keeps it open.
+        max_bytes: The maximum number of bytes that are decoded at once.
     """
 
     def __init__(self, source: ObjectFile, max_bytes: int) -> None:
@@ -38,36 +39,38 @@ class File:
         self._limits = source.limits
         self._max_bytes = max_bytes
         self._view = FileView(source, padded=True)
-        # Kept open, or the chunks that HDF5 unpacked would not be kept.
+        # The cache of decompressed chunks belongs to an open dataset.
         self._open: dict[str, Any] = {}
         with self.reading(repr(source.name)):
             self._file = open_file(self._view)
 
     def names(self) -> list[str]:
-        """Returns the paths of all datasets; soft links are passed over, for they are second names.
+        """Returns the paths of all datasets. Soft links are left out: they are second names of datasets.
 
         Raises:
-            FormatError: Some lie in other files, or the file is damaged.
+            FormatError: The file has external links or is damaged.
         """
         with self.reading(repr(self._name)):
             return list(self._below(self._file, "", set()))
 
     def dataset(self, path: str) -> Any:
-        """Returns an open dataset, checked for what may be read of it.
+        """Returns a dataset after checking that its data can be read.
 
         Raises:
-            FormatError: There is none, or its data are not in this file or not of a fixed size.
+            FormatError: The dataset does not exist, its data are in another file, or its items do not have a
+                fixed size.
         """
         with self.reading(self.what(path)):
             if path not in self._open:
-                self._open[path] = _checked(self._found(path))
+                self._open[path] = _checked(self._find(path))
             return self._open[path]
 
     def load(self, paths: list[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """Returns whole datasets.
+        """Reads whole datasets.
 
         Raises:
-            LimitError: Together they are larger than allowed; none was read.
+            FormatError: A dataset cannot be read.
+            LimitError: The datasets are together larger than `max_bytes`. None of them was read.
         """
         size = 0
         for path in paths:
@@ -77,10 +80,11 @@ class File:
         return {path: self._read(path) for path in paths}
 
     def rows(self, path: str, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Returns rows along the first axis.
+        """Reads the rows ``[start, stop)`` along the first axis.
 
         Raises:
-            LimitError: They, or a chunk of theirs, are larger than allowed.
+            FormatError: The dataset cannot be read.
+            LimitError: The rows, or a chunk of the dataset, are larger than `max_bytes`.
         """
         dataset = self.dataset(path)
         items = math.prod(dataset.shape[1:]) * (stop - start)
@@ -89,14 +93,14 @@ class File:
         return self._read(path, start, stop)
 
     def what(self, path: str) -> str:
-        """Returns what errors call a dataset."""
+        """Returns the name of a dataset for errors."""
         return f"The dataset {path!r} of {self._name!r}"
 
     def _check_size(self, what: str, size: int) -> None:
         if size > self._max_bytes:
             raise LimitError(
-                f"{what} needs {size} bytes at once, more than the limit of {self._max_bytes}: where you "
-                "trust it, give the reader max_bytes=…, or read the file as 'hdf5_rows'."
+                f"{what} needs {size} bytes at once, more than the limit of {self._max_bytes}: if you "
+                "trust the file, pass max_bytes=… to the reader, or read the file as 'hdf5_rows'."
             )
 
     def _read(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray[Any, Any]:
@@ -104,19 +108,26 @@ class File:
         with self.reading(self.what(path)):
             if dataset.shape:
                 stop = len(dataset) if stop is None else stop
-                chosen = (slice(start, stop),)
-                check_chunks(dataset, chosen, self._max_bytes, self.what(path))
+                check_chunks(dataset, (slice(start, stop),), self._max_bytes, self.what(path))
             stored = np.asarray(dataset[start:stop] if dataset.shape else dataset[()])
             return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
     def _below(self, group: h5py.Group, prefix: str, seen: set[int]) -> Iterator[str]:
-        """Yields the datasets of a group; groups can hold each other, so each is entered once."""
+        """Yields the paths of the datasets in a group and the groups below it.
+
+        Hard links can make groups contain each other, so each group is visited once.
+
+        Args:
+            group: The group.
+            prefix: The path of the group, empty or with a slash at its end.
+            seen: The addresses of the groups that were visited.
+        """
         address = h5py.h5o.get_info(group.id).addr
         if address in seen:
             return
         seen.add(address)
-        if prefix.count("/") > _MOST_DEPTH:
-            raise ValueError(f"its groups nest more than {_MOST_DEPTH} deep")
+        if prefix.count("/") > _MAX_DEPTH:
+            raise ValueError(f"its groups nest more than {_MAX_DEPTH} deep")
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.SoftLink):
@@ -127,7 +138,7 @@ class File:
             elif isinstance(item, h5py.Dataset):
                 yield prefix + name
 
-    def _found(self, path: str) -> Any:
+    def _find(self, path: str) -> Any:
         item: Any = self._file
         for part in path.strip("/").split("/"):
             if not isinstance(item, h5py.Group) or part not in item:
@@ -139,8 +150,8 @@ class File:
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Lets the errors of the source through, and turns those of HDF5 into ours."""
-        advice = "Publish it again, and whole; datasets= leaves some out."
+        """Raises errors of the source unchanged, and turns those of HDF5 into `FormatError`s for `what`."""
+        advice = "Publish it again from a complete file; datasets= can leave datasets out."
         with library_errors(what, advice), self._view.errors():
             yield
 
@@ -153,25 +164,25 @@ def _member(group: h5py.Group, name: str, link: object) -> Any:
 
 def _checked(item: Any) -> Any:
     if not isinstance(item, h5py.Dataset):
-        raise ValueError("it is a group")  # noqa: TRY004 - the data are wrong, not the caller
+        raise ValueError("it is a group")  # noqa: TRY004 - a fault of the file
     if item.external or item.is_virtual:
-        raise ValueError("its data lie in another file")
+        raise ValueError("its data are in another file")
     if item.shape is None:
         raise ValueError("it has no data")
     if item.dtype.hasobject:
         raise ValueError(
-            f"its type is {_type_of(item)}, and references and values of variable length are not read: write "
-            "texts with a fixed length, such as S32"
+            f"its type is {_type_of(item)}, and references and values of variable length cannot be read: "
+            "write texts with a fixed length, such as S32"
         )
     return item
 
 
 def _type_of(item: Any) -> str:
-    """Returns what errors call the type of a dataset, field by field."""
-    found = item.dtype
-    if found.names:
-        return ", ".join(f"{name}: {_kind(found[name])}" for name in found.names)
-    return _kind(found)
+    """Returns the type of a dataset in words, field by field."""
+    dtype = item.dtype
+    if dtype.names:
+        return ", ".join(f"{name}: {_kind(dtype[name])}" for name in dtype.names)
+    return _kind(dtype)
 
 
 def _kind(dtype: np.dtype[Any]) -> str:

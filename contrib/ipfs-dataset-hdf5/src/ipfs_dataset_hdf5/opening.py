@@ -1,8 +1,9 @@
-"""Opens HDF5 files, and closes those that are still open when the process ends.
+"""Opening of HDF5 files; those that are still open when the process ends are closed.
 
-Else HDF5 itself would close them after the interpreter is gone, call into it, and crash. Python's own
-shut-down misses files that a daemon thread reads, among others. Public for other distributions whose files
-are HDF5.
+Otherwise HDF5 would close them itself after the interpreter has ended, call Python code, and crash. The
+shutdown of Python does not close all of them, for example those that a daemon thread reads.
+
+This module is public for other distributions whose files are HDF5.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ _NAME = b"an object of ipfs-dataset"
 
 
 def open_file(view: FileView) -> h5py.File:
-    """Opens a file for reading; of each open dataset, the chunks that were unpacked last are kept.
+    """Opens a file for reading. Each open dataset has a cache of 16 MiB for decompressed chunks.
 
     Args:
-        view: The file, padded.
+        view: The file. Its `padded` is True.
     """
-    # Not by h5py.File: while an error is on its way, it would keep this list, which crashes as files do.
+    # The constructor of h5py.File would keep the property list alive in the traceback of an error, and a
+    # property list that is open at the end of the process crashes it too.
     access = h5p.create(h5p.FILE_ACCESS)
     try:
         access.set_fclose_degree(h5f.CLOSE_STRONG)
@@ -41,7 +43,7 @@ def open_file(view: FileView) -> h5py.File:
 
 
 def _close_all() -> None:
-    """Keeps other threads out of HDF5 for good, then closes what they have left open."""
+    """Closes all files, after taking the lock of h5py for good: no other thread enters HDF5 again."""
     phil.acquire()
     for file in h5f.get_obj_ids(h5f.OBJ_ALL, h5f.OBJ_FILE):
         if h5f.get_name(file) == _NAME:

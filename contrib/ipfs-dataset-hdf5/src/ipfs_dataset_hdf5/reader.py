@@ -1,4 +1,4 @@
-"""The readers: one sample per file, or one per row of its datasets."""
+"""Readers of HDF5 files: the whole file is one sample, or each row of its datasets is."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_BYTES = 4 << 30
 
 
 class _FileReader(Reader):
-    """Keeps files open as long as their sources are, in the process that opened them.
+    """The base of the readers. It keeps the HDF5 file of each source open while the source is in use.
 
     Args:
         datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
-        max_bytes: What needs more memory at once is a `LimitError`.
+        max_bytes: The maximum number of bytes that are decoded at once; more raise `LimitError`.
     """
 
     cheap_index = True
@@ -30,10 +30,10 @@ class _FileReader(Reader):
     def __init__(
         self, *, datasets: Sequence[str] | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
-        chosen = [datasets] if isinstance(datasets, str) else datasets
-        self._datasets = None if chosen is None else list(chosen)
+        paths = [datasets] if isinstance(datasets, str) else datasets
+        self._datasets = None if paths is None else list(paths)
         self._max_bytes = max_bytes
-        self._forget()
+        self._reset()
 
     def _file(self, source: ObjectFile) -> File:
         file = self._open.get(source)
@@ -44,7 +44,7 @@ class _FileReader(Reader):
     def _paths(self, file: File) -> list[str]:
         return file.names() if self._datasets is None else self._datasets
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._open: weakref.WeakKeyDictionary[ObjectFile, File] = weakref.WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -52,11 +52,16 @@ class _FileReader(Reader):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._forget()
+        self._reset()
 
 
 class Hdf5Reader(_FileReader):
-    """Reads an HDF5 file as one sample ``(name, {path: array})``; arguments as `Hdf5RowsReader`."""
+    """Reads an HDF5 file as one sample ``(name, {path: array})``.
+
+    Args:
+        datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
+        max_bytes: The maximum size of the datasets together, in bytes; larger ones raise `LimitError`.
+    """
 
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
@@ -67,13 +72,13 @@ class Hdf5Reader(_FileReader):
 
 
 class Hdf5RowsReader(_FileReader):
-    """Reads an HDF5 file as a sample ``(name:number, {path: row})`` per row along the first axis.
+    """Reads each row of the datasets, along the first axis, as a sample ``(name:number, {path: row})``.
 
-    A sample reads the chunks that hold its row. The datasets must have equally many rows.
+    Reading a sample reads the chunks that contain its row. The datasets must have the same number of rows.
 
     Args:
         datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
-        max_bytes: A row, or a chunk that holds it, of more bytes is a `LimitError`.
+        max_bytes: The maximum size of a row, and of a chunk, in bytes; larger ones raise `LimitError`.
     """
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
@@ -82,15 +87,15 @@ class Hdf5RowsReader(_FileReader):
             stop = min(start + index.step, len(index))
             columns = {path: file.rows(path, start, stop) for path in index.arrays}
             for number in range(stop - start):
-                # Copies, or one row that is kept would keep all that were read with it.
+                # A view of one row would keep the memory of all rows that were read with it.
                 row = {path: rows[number].copy() for path, rows in columns.items()}
                 yield index.name(start + number), row
 
     def index(self, source: ObjectFile) -> RowsIndex:
-        """Returns where each row lies, from the file's own tables.
+        """Returns the positions of the rows; this reads only metadata and the indexes of the chunks.
 
         Raises:
-            FormatError: It is damaged, or its datasets have no rows or not equally many.
+            FormatError: The file is damaged, or its datasets have no rows or different numbers of rows.
             LimitError: There are too many rows.
         """
         file = self._file(source)
@@ -98,8 +103,8 @@ class Hdf5RowsReader(_FileReader):
         if len(set(counts.values())) != 1:
             lengths = ", ".join(f"{path} has {count}" for path, count in counts.items())
             raise FormatError(
-                f"The datasets of {source.name!r} have not equally many rows: "
-                f"{lengths or 'there are none'}. Choose some by Hdf5RowsReader(datasets=[…])."
+                f"The datasets of {source.name!r} do not have the same number of rows: "
+                f"{lengths or 'there are no datasets'}. Choose datasets with Hdf5RowsReader(datasets=[…])."
             )
         (count,) = set(counts.values())
         source.limits.check("members", count, repr(source.name))
@@ -121,7 +126,7 @@ def _count(file: File, path: str) -> int:
     shape = file.dataset(path).shape
     if not shape:
         raise FormatError(
-            f"{file.what(path)} is a single value without rows: leave it out by "
+            f"{file.what(path)} is a single value without rows: leave it out with "
             "Hdf5RowsReader(datasets=[…]), or read the file as 'hdf5'."
         )
     return int(shape[0])

@@ -1,6 +1,6 @@
-"""Parquet files as a format of ipfs-dataset; importing this does not import Arrow.
+"""Parquet files as a format of ipfs-dataset.
 
-Public is `ParquetReader` in the module `reader`.
+The public class is `reader.ParquetReader`. Importing this package does not import Arrow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``parquet``."""
-    # No entry point to a class: it would import Arrow in every process that looks up a suffix.
+    # An entry point to the class would import Arrow in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="parquet",

@@ -1,4 +1,4 @@
-"""The reader of Parquet files: in slices by row group, or by row at the price of its row group."""
+"""The reader of Parquet files. Slices consist of whole row groups; a single row costs its row group."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_BYTES = 4 << 30
 
 
 class RowGroupsIndex(MemberIndex):
-    """The index of a file: a number per row group.
+    """The index of a file: the number of the first row of each row group.
 
     Args:
-        name: The file's; a sample's is ``name:number``.
-        groups: The file's row groups.
+        name: The name of the file. The name of a sample is ``name:number``.
+        groups: The row groups of the file.
     """
 
     def __init__(self, name: str, groups: list[Group]) -> None:
@@ -40,28 +40,30 @@ class RowGroupsIndex(MemberIndex):
         return f"{self._name}:{range(len(self))[position]}"
 
     def span(self, position: int) -> Span:
-        """Returns no bytes: where a row group lies is not known, and one that is kept is not read again."""
+        """Returns an empty span: the position of a row group is not known before Arrow reads it."""
         return 0, 0
 
     def locate(self, position: int) -> tuple[int, int]:
-        """Returns a row's row group and its number in there."""
+        """Returns the number of the row group of a row, and the number of the row in that group."""
         group = bisect_right(self._firsts, position) - 1
         return group, position - self._firsts[group]
 
     def first(self, group: int) -> int:
-        """Returns the number of the first row of a row group."""
+        """Returns the number in the file of the first row of a row group."""
         return self._firsts[group]
 
 
 class ParquetReader(Reader):
-    """Reads a Parquet file as one sample ``(name, {column: value})`` per row.
+    """Reads each row of a Parquet file as a sample ``(name:number, {column: value})``.
+
+    The row group that was read last is kept in memory, so that the next row of the same group costs nothing.
 
     Args:
-        columns: Which columns to read; by default all.
-        max_bytes: A row group that is larger when decoded, in bytes, is a `LimitError`.
+        columns: The names of the columns to read; by default all.
+        max_bytes: The maximum size of a decoded row group in bytes; reading a larger one raises `LimitError`.
         times_as_int: Whether dates, times of day, time stamps and durations become integers in the unit of
-            their column, such as days since 1970. By default they are those of `datetime`, and a value that
-            those cannot hold exactly is a `FormatError`: of the year 12000, say, or with nanoseconds.
+            their column, such as days since 1970. By default, they become the types of `datetime`, and a
+            value that these cannot represent exactly, such as one with nanoseconds, raises `FormatError`.
     """
 
     def __init__(
@@ -71,10 +73,11 @@ class ParquetReader(Reader):
         max_bytes: int = MAX_BYTES,
         times_as_int: bool = False,
     ) -> None:
-        self._columns = [columns] if isinstance(columns, str) else columns and list(columns)
+        names = [columns] if isinstance(columns, str) else columns
+        self._columns = None if names is None else list(names)
         self._max_bytes = max_bytes
         self._times_as_int = times_as_int
-        self._forget()
+        self._reset()
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         return self._samples(source, 0, source.size)
@@ -83,7 +86,11 @@ class ParquetReader(Reader):
         return True
 
     def samples_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
-        """Yields the rows of some row groups: each starts where it would if all were compressed alike."""
+        """Yields the rows of the row groups that begin in a slice.
+
+        The positions of row groups are estimated from their decoded sizes, because Arrow reads the real ones
+        from the footer without checking them, and a damaged footer could end the process.
+        """
         return self._samples(source, start, stop)
 
     def count_between(self, source: ObjectFile, start: int, stop: int) -> int:
@@ -104,15 +111,16 @@ class ParquetReader(Reader):
                 yield index.name(row), values
 
     def _groups_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[int]:
+        """Yields the numbers of the row groups whose estimated position is in ``[start, stop)``."""
         groups = self._table(source).groups
-        total, before = sum(group.size for group in groups), 0
+        total_bytes, bytes_before = sum(group.size for group in groups), 0
         for number, group in enumerate(groups):
-            if start <= source.size * before // total < stop:
+            if start <= source.size * bytes_before // total_bytes < stop:
                 yield number
-            before += group.size
+            bytes_before += group.size
 
     def _table(self, source: ObjectFile) -> Table:
-        """Returns the open file, which keeps the row group that was read last."""
+        """Returns the open Parquet file of a source."""
         table = self._open.get(source)
         if table is None:
             table = self._open[source] = Table(
@@ -120,7 +128,7 @@ class ParquetReader(Reader):
             )
         return table
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._open: weakref.WeakKeyDictionary[ObjectFile, Table] = weakref.WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -128,4 +136,4 @@ class ParquetReader(Reader):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._forget()
+        self._reset()

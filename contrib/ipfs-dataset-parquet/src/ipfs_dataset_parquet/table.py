@@ -1,4 +1,4 @@
-"""One open Parquet file: its footer, and its row groups decoded by Arrow."""
+"""An open Parquet file: its footer is checked, and Arrow decodes its row groups."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MAX_FOOTER_BYTES = 64 << 20
 
 _MAGIC = b"PAR1"
-_MAGIC_OF_ENCRYPTED = b"PARE"
-_FOOTER_TAIL_BYTES = 8
+_ENCRYPTED_MAGIC = b"PARE"
+_TAIL_BYTES = 8  # the length of the footer in 4 bytes, then the magic number
 _BUFFER_BYTES = 1 << 20
-# How much is decoded at once, and in how many rows at most.
+# The maximum size of a batch, which is decoded at once.
 _BATCH_BYTES = 4 << 20
 _BATCH_ROWS = 1024
 
@@ -32,12 +32,12 @@ _BATCH_ROWS = 1024
 class Group(NamedTuple):
     """A row group.
 
-    Where in the file it lies is read only in errors: in a damaged footer, Arrow's answer can end the process.
+    It has no position in the file: Arrow can crash the process when it reads positions from a damaged footer.
 
     Attributes:
         first: The number of its first row in the file.
-        rows: How many rows it has.
-        size: How many bytes it has when decoded.
+        rows: The number of its rows.
+        size: Its decoded size in bytes, as the footer declares it; at least 1.
     """
 
     first: int
@@ -45,26 +45,26 @@ class Group(NamedTuple):
     size: int
 
 
-class _Decoded:
-    """The batches of a row group that were decoded so far, for rows by number.
+class _DecodedGroup:
+    """A row group that is decoded as far as needed; the batches are kept for random access.
 
     Args:
-        batches: Decodes the row group from its start.
+        batches: An iterator that decodes the row group from its start.
     """
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._coming = batches
+        self._remaining = batches
         self._batches: list[pa.RecordBatch] = []
-        self._firsts = [0]
+        self._firsts = [0]  # the number of the first row of each batch, and of the next one
 
     def find(self, number: int) -> tuple[pa.RecordBatch, int]:
-        """Returns the batch that a row is in, and its place there; what lies before is decoded and kept.
+        """Returns the batch that contains a row, and the position of the row in the batch.
 
         Raises:
-            FormatError: The row group is damaged, or ends before.
+            FormatError: The row group is damaged or has fewer rows.
         """
         while self._firsts[-1] <= number:
-            batch = next(self._coming)
+            batch = next(self._remaining)
             self._batches.append(batch)
             self._firsts.append(self._firsts[-1] + len(batch))
         at = bisect_right(self._firsts, number) - 1
@@ -72,13 +72,20 @@ class _Decoded:
 
 
 class Table:
-    """An open file.
+    """An open Parquet file.
 
     Args:
         source: The file; the caller keeps it open.
-        columns: Which columns to read, None for all.
-        max_bytes: How many bytes a row group may have decoded.
-        times_as_int: As of `ParquetReader`.
+        columns: The names of the columns to read, None for all.
+        max_bytes: The maximum size of a decoded row group in bytes.
+        times_as_int: As for `ParquetReader`.
+
+    Attributes:
+        groups: The row groups of the file.
+
+    Raises:
+        FormatError: The file is damaged, encrypted or not a Parquet file, or lacks one of the columns.
+        LimitError: The footer is larger than `MAX_FOOTER_BYTES`.
     """
 
     def __init__(
@@ -92,33 +99,44 @@ class Table:
         self._name = source.name
         self._max_bytes = max_bytes
         self._view = FileView(source)
-        self._kept: tuple[int, _Decoded] | None = None
+        self._last_group: tuple[int, _DecodedGroup] | None = None
         _check_footer(source)
         with self._reading():
             self._file = pq.ParquetFile(
                 pa.PythonFile(self._view, "r"), buffer_size=_BUFFER_BYTES, pre_buffer=False
             )
             schema = self._file.schema_arrow
-            self._columns = self._chosen(schema.names, columns)
-            self.groups = list(self._groups())
-            chosen = [field for field in schema if field.name in self._columns]
-            self._conversion = Conversion(source.name, pa.schema(chosen), times_as_int=times_as_int)
+            self._columns = self._checked_columns(schema.names, columns)
+            self.groups = list(self._checked_groups())
+            fields = [field for field in schema if field.name in self._columns]
+            self._conversion = Conversion(source.name, pa.schema(fields), times_as_int=times_as_int)
 
     def row(self, group: int, number: int) -> dict[str, Any]:
-        """Returns one row; its row group is decoded up to it, and kept until a row of another is read."""
-        if self._kept is None or self._kept[0] != group:
-            self._kept = None  # so that never two are in memory
-            self._kept = group, _Decoded(self._batches(group))
+        """Returns one row.
+
+        The row group is decoded up to this row, and kept in memory until a row of another group is read.
+
+        Args:
+            group: The number of the row group.
+            number: The number of the row in its group.
+
+        Raises:
+            FormatError: The row group is damaged, or Python has no value for one of the row.
+            LimitError: The row group is larger than `max_bytes`.
+        """
+        if self._last_group is None or self._last_group[0] != group:
+            self._last_group = None  # free it first, so that never two groups are in memory
+            self._last_group = group, _DecodedGroup(self._batches(group))
         try:
             with self._reading():
-                batch, place = self._kept[1].find(number)
+                batch, position = self._last_group[1].find(number)
         except BaseException:
-            self._kept = None  # another attempt starts anew
+            self._last_group = None  # its iterator has ended, so the next attempt needs a new one
             raise
-        return self._conversion.row(batch, place, self.groups[group].first + number)
+        return self._conversion.row(batch, position, self.groups[group].first + number)
 
     def rows(self, group: int) -> Iterator[dict[str, Any]]:
-        """Yields the rows of a row group, decoded a few at a time."""
+        """Yields the rows of a row group, decoded in batches; raises like `row`."""
         first = self.groups[group].first
         batches = self._batches(group)
         while True:
@@ -130,17 +148,18 @@ class Table:
             first += len(batch)
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a row group in batches: the one way in which rows are decoded.
+        """Decodes a row group in batches, for both `row` and `rows`.
 
-        `read_row_group` is not used, because it refuses nested columns of more than 2 GiB, which this reads.
+        `read_row_group` of Arrow cannot read nested columns of more than 2 GiB; `iter_batches` can.
 
         Raises:
-            FormatError: There are more rows, or fewer, than the footer counts.
+            FormatError: The row group has more or fewer rows than the footer declares.
+            LimitError: The row group is larger than `max_bytes`.
         """
         _, rows, size = self.groups[group]
         self._check_size(group)
         row_bytes = max(1, size // max(1, rows))
-        # No threads: they would not survive the fork that makes a DataLoader's workers.
+        # The threads of Arrow would be missing in the workers of a DataLoader, which are forked.
         batches = self._file.iter_batches(
             max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes)),
             row_groups=[group],
@@ -150,25 +169,25 @@ class Table:
         decoded = 0
         for batch in batches:
             decoded += len(batch)
-            if decoded >= rows:  # what comes behind the last row tells whether it is one
+            if decoded >= rows:  # count surplus rows before the last batch is used
                 decoded += sum(map(len, batches))
                 self._check_count(group, decoded)
             yield batch
         self._check_count(group, decoded)
 
     def _check_count(self, group: int, decoded: int) -> None:
-        """Compares the rows that were decoded, and the values that columns have, with the footer."""
+        """Compares the number of decoded rows, and of values in each column, with the footer."""
         rows = self.groups[group].rows
-        if wrong := {decoded, *self._stored(group)} - {rows}:
-            start, stop = self._place(group)
+        if wrong := {decoded, *self._value_counts(group)} - {rows}:
+            start, stop = self._span(group)
             raise FormatError(
                 f"Row group {group} of {self._name!r}, in its bytes {start} to {stop}, has {min(wrong)} "
-                f"rows, where the footer counts {rows}: its data are missing or damaged. Publish the file "
-                "again, and whole."
+                f"rows, but the footer declares {rows}: its data are missing or damaged. Publish the file "
+                "again from a complete copy."
             )
 
-    def _groups(self) -> Iterator[Group]:
-        """Yields the row groups; their rows are as many as the footer counts for the file."""
+    def _checked_groups(self) -> Iterator[Group]:
+        """Yields the row groups, and checks that the sum of their rows is that of the file."""
         metadata, first = self._file.metadata, 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
@@ -178,13 +197,13 @@ class Table:
             first += group.num_rows
         if first != metadata.num_rows:
             raise ValueError(
-                f"its footer counts {metadata.num_rows} rows, and {first} in its row groups"
+                f"its footer declares {metadata.num_rows} rows, but {first} in its row groups"
             )
 
-    def _chunks(self, group: int) -> Iterator[tuple[Any, Any]]:
-        """Yields the chosen columns of a row group that was read, each with its schema.
+    def _column_chunks(self, group: int) -> Iterator[tuple[Any, Any]]:
+        """Yields the metadata of each column that is read in a row group, and the schema of the column.
 
-        Only called once Arrow has opened them: in a damaged footer this could end the process.
+        Call this only after Arrow has read the row group: with a damaged footer, it could crash the process.
         """
         metadata = self._file.metadata
         for number in range(metadata.num_columns):
@@ -192,48 +211,55 @@ class Table:
             if chunk.path_in_schema.partition(".")[0] in self._columns:
                 yield chunk, metadata.schema.column(number)
 
-    def _stored(self, group: int) -> set[int]:
-        """Returns how many values the columns have that have one for each row."""
+    def _value_counts(self, group: int) -> set[int]:
+        """Returns the numbers of values of the columns that have one value per row."""
         return {
             chunk.num_values
-            for chunk, column in self._chunks(group)
+            for chunk, column in self._column_chunks(group)
             if column.max_repetition_level == 0
         }
 
-    def _place(self, group: int) -> tuple[int, int]:
-        """Returns between which bytes a row group that was read lies."""
+    def _span(self, group: int) -> tuple[int, int]:
+        """Returns the positions in bytes of the start and the end of a row group; see `_column_chunks`."""
         spans = []
-        for chunk, _ in self._chunks(group):
+        for chunk, _ in self._column_chunks(group):
             start = chunk.data_page_offset
             if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
                 start = min(start, chunk.dictionary_page_offset)
             spans.append((start, start + chunk.total_compressed_size))
-        return min((s for s, _ in spans), default=0), max((s for _, s in spans), default=0)
+        start = min((start for start, _ in spans), default=0)
+        return start, max((stop for _, stop in spans), default=0)
 
-    def _chosen(self, there: list[str], columns: Sequence[str] | None) -> list[str]:
-        chosen, counts = there if columns is None else list(columns), Counter(there)
-        if missing := [name for name in chosen if name not in counts]:
+    def _checked_columns(self, existing: list[str], columns: Sequence[str] | None) -> list[str]:
+        """Returns the names of the columns to read.
+
+        Raises:
+            FormatError: The file lacks one of the columns, or has several with its name.
+        """
+        names = existing if columns is None else list(columns)
+        counts = Counter(existing)
+        if missing := [name for name in names if name not in counts]:
+            listed = ", ".join(existing) or "none"
+            raise FormatError(f"{self._name!r} has no column {missing[0]!r}. It has {listed}.")
+        if repeated := [name for name in names if counts[name] > 1]:
             raise FormatError(
-                f"{self._name!r} has no column {missing[0]!r}. It has {', '.join(there) or 'none'}."
+                f"{self._name!r} has several columns with the name {repeated[0]!r}, and a row is a dict: "
+                "rename them, or choose other columns with ParquetReader(columns=[…])."
             )
-        if repeated := [name for name in chosen if counts[name] > 1]:
-            raise FormatError(
-                f"{self._name!r} has several columns of the name {repeated[0]!r}, and a row is a dict: "
-                "rename them, or choose others by ParquetReader(columns=[…])."
-            )
-        return chosen
+        return names
 
     def _check_size(self, group: int) -> None:
         size = self.groups[group].size
         if size > self._max_bytes:
             raise LimitError(
                 f"Row group {group} of {self._name!r} has {size} bytes, more than the limit of "
-                f"{self._max_bytes}: write smaller ones, or allow it by ParquetReader(max_bytes=…)."
+                f"{self._max_bytes}: write smaller row groups, or raise the limit with "
+                "ParquetReader(max_bytes=…)."
             )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Lets the errors of the source through, and turns those of Arrow into ours."""
+        """Raises errors of the source unchanged, and turns those of Arrow into `FormatError`."""
         advice = "It is damaged, or not a Parquet file; publish it again from one that Arrow opens."
         with library_errors(repr(self._name), advice):
             try:
@@ -241,22 +267,23 @@ class Table:
                     yield
             except pa.ArrowNotImplementedError as error:
                 raise FormatError(
-                    f"{self._name!r} uses what Arrow {pa.__version__} cannot read: {error}. Write it in "
-                    "another way, or leave columns out by ParquetReader(columns=[…])."
+                    f"{self._name!r} has a feature that Arrow {pa.__version__} cannot read: {error}. Write "
+                    "the file without it, or leave columns out with ParquetReader(columns=[…])."
                 ) from error
 
 
 def _check_footer(source: ObjectFile) -> None:
-    tail = source.read_at(max(0, source.size - _FOOTER_TAIL_BYTES), _FOOTER_TAIL_BYTES)
+    """Checks the magic number at the end of a file and the size of its footer, before Arrow reads it."""
+    tail = source.read_at(max(0, source.size - _TAIL_BYTES), _TAIL_BYTES)
     length = int.from_bytes(tail[:4], "little")
-    if tail[4:] == _MAGIC_OF_ENCRYPTED:
+    if tail[4:] == _ENCRYPTED_MAGIC:
         raise FormatError(
-            f"{source.name!r} is an encrypted Parquet file, and encrypted files are not read: publish it "
-            "decrypted."
+            f"{source.name!r} is an encrypted Parquet file, and encrypted files are not supported: publish "
+            "it decrypted."
         )
-    if len(tail) < _FOOTER_TAIL_BYTES or tail[4:] != _MAGIC or length > source.size:
+    if len(tail) < _TAIL_BYTES or tail[4:] != _MAGIC or length > source.size:
         raise FormatError(
-            f"{source.name!r} is not a Parquet file, or cut off: it lacks the footer."
+            f"{source.name!r} is not a Parquet file, or is cut off: it does not end with a footer."
         )
     if length > MAX_FOOTER_BYTES:
         raise LimitError(

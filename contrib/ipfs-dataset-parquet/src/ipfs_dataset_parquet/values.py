@@ -1,7 +1,7 @@
-"""From Arrow's values to Python's: exactly, or with an error that names the value.
+"""Conversion of Arrow values to Python values: exact, or with an error that names the value.
 
-Arrow's own conversion depends on whether pandas is installed, cuts nanoseconds off times of day, and takes a
-time of day of 24 hours or more modulo 24 hours. Here none of that happens.
+The conversion of Arrow itself returns pandas types if pandas is installed, truncates times of day with
+nanoseconds, and reduces times of day of 24 hours or more modulo 24 hours. This module avoids all three.
 """
 
 from __future__ import annotations
@@ -16,91 +16,100 @@ from ipfs_dataset_core import FormatError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000}
+_UNITS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000}
 _NANOSECONDS = "ns"
 
 
 class Conversion:
-    """Converts rows of a file to dicts.
+    """Converts the rows of a file to dicts.
 
     Args:
-        name: What errors call the file.
-        schema: The columns, as Arrow has them.
+        name: The name of the file, for errors.
+        schema: The columns that are read.
         times_as_int: Whether dates, times and durations become integers in the unit of their column.
     """
 
     def __init__(self, name: str, schema: pa.Schema, *, times_as_int: bool) -> None:
         self._name = name
-        self._replace = _as_int if times_as_int else _without_nanoseconds
-        targets = {field.name: _mapped(field.type, self._replace) for field in schema}
-        self._targets = {f.name: targets[f.name] for f in schema if targets[f.name] != f.type}
-        self._times = [f.name for f in schema if not times_as_int and _has_time_of_day(f.type)]
+        replace = _as_int if times_as_int else _without_nanoseconds
+        self._target_types: dict[str, pa.DataType] = {}  # of the columns that are cast first
+        self._times_of_day: list[str] = []  # the columns with times of day, which are checked
+        for field in schema:
+            target_type = _mapped(field.type, replace)
+            if target_type != field.type:
+                self._target_types[field.name] = target_type
+            if not times_as_int and _has_time_of_day(field.type):
+                self._times_of_day.append(field.name)
 
     def rows(self, batch: pa.RecordBatch, first: int) -> list[dict[str, Any]]:
-        """Returns rows as dicts.
+        """Returns the rows of a batch as dicts.
 
         Args:
             batch: The rows.
-            first: The number of the first one in the file.
+            first: The number in the file of the first row.
 
         Raises:
-            FormatError: Python has no value for one of them.
+            FormatError: Python has no equal value for one of the batch.
         """
         try:
             return self._converted(batch)
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             raise self._explained(batch, first, error) from error
 
-    def row(self, batch: pa.RecordBatch, place: int, number: int) -> dict[str, Any]:
-        """Returns one row; the others of its batch do not matter. Raises like `rows`.
+    def row(self, batch: pa.RecordBatch, position: int, number: int) -> dict[str, Any]:
+        """Returns one row of a batch as a dict; raises like `rows`, but only for values of this row.
 
         Args:
-            batch: The batch that it is in.
-            place: Which row of the batch it is.
-            number: Its number in the file.
+            batch: The batch.
+            position: The position of the row in the batch.
+            number: The number of the row in the file.
         """
-        (row,) = self.rows(self._alone(batch, place), number)
+        (row,) = self.rows(self._single_row(batch, position), number)
         return row
 
-    def _alone(self, batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
-        """Returns one row of a batch, copied where the rows beside it would be converted along with it."""
-        return batch.take(pa.array([place])) if self._targets else batch.slice(place, 1)
+    def _single_row(self, batch: pa.RecordBatch, position: int) -> pa.RecordBatch:
+        """Returns one row of a batch, copied if it is cast: a cast converts the rows beside a slice too."""
+        if self._target_types:
+            return batch.take(pa.array([position]))
+        return batch.slice(position, 1)
 
     def _converted(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
-        if self._targets or self._times:
+        if self._target_types or self._times_of_day:
             arrays = [self._exact(batch.column(n), name) for n, name in enumerate(_names(batch))]
             batch = pa.RecordBatch.from_arrays(arrays, names=_names(batch))
         rows: list[dict[str, Any]] = batch.to_pylist()
         return rows
 
     def _exact(self, array: pa.Array, name: str) -> pa.Array:
-        """Returns the values of a column in types that Python has.
+        """Returns a column in types that Arrow converts to Python exactly.
 
         Raises:
-            ValueError: One of them would be changed.
+            ValueError: A value would be changed.
         """
-        target = self._targets.get(name)
-        if target is not None:
-            array = array.cast(target)
-        if name in self._times:
+        target_type = self._target_types.get(name)
+        if target_type is not None:
+            array = array.cast(target_type)
+        if name in self._times_of_day:
             for leaf in _leaves(array):
                 _check_time_of_day(leaf)
         return array
 
     def _explained(self, batch: pa.RecordBatch, first: int, error: Exception) -> FormatError:
-        """Returns an error that names the value; only now each value is converted by itself."""
+        """Returns an error that names the value, which is found by converting each value separately."""
         for column, name in enumerate(_names(batch)):
             for row in range(len(batch)):
-                one = self._alone(batch, row).select([column])
+                single = self._single_row(batch, row).select([column])
+                kind = single.schema.field(0).type
                 try:
-                    self._converted(one)
+                    self._converted(single)
                 except (pa.ArrowException, ValueError, OverflowError, TypeError) as reason:
                     return FormatError(
-                        f"Python has no value for what row {first + row} of {self._name!r} has in the column "
-                        f"{name!r}, of type {one.schema.field(0).type}: {reason}. "
-                        + _advice(one.schema.field(0).type)
+                        f"The value in row {first + row} and column {name!r} of {self._name!r}, of type "
+                        f"{kind}, has no equal value in Python: {reason}. {_advice(kind)}"
                     )
-        return FormatError(f"Rows of {self._name!r}, from row {first} on, have no value: {error}.")
+        return FormatError(
+            f"A value of {self._name!r}, in row {first} or later, has no equal value in Python: {error}."
+        )
 
 
 def _names(batch: pa.RecordBatch) -> list[str]:
@@ -111,24 +120,26 @@ def _names(batch: pa.RecordBatch) -> list[str]:
 def _advice(kind: pa.DataType) -> str:
     if _mapped(kind, _as_int) != kind:
         return (
-            "Give ParquetReader(times_as_int=True) for integers in place of dates and times, or leave the "
-            "column out by columns=."
+            "Use ParquetReader(times_as_int=True) for integers in place of dates and times, or leave the "
+            "column out with columns=."
         )
-    return "Leave the column out by columns=, or write it as another type, such as binary."
+    return "Leave the column out with columns=, or write it as another type, such as binary."
 
 
 def _as_int(kind: pa.DataType) -> pa.DataType:
+    """Returns the integer type for a date, time or duration; other types unchanged."""
     if pa.types.is_date32(kind) or pa.types.is_time32(kind):
         return pa.int32()
     return pa.int64() if pa.types.is_temporal(kind) and not _is_calendar(kind) else kind
 
 
 def _is_calendar(kind: pa.DataType) -> bool:
-    """Whether a type counts months and days, which no single integer does."""
+    """Returns whether a type counts months and days, which a single integer cannot."""
     return bool(pa.types.is_interval(kind))
 
 
 def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
+    """Returns the type in microseconds for one in nanoseconds; other types unchanged."""
     if pa.types.is_timestamp(kind) and kind.unit == _NANOSECONDS:
         return pa.timestamp("us", kind.tz)
     if pa.types.is_time64(kind) and kind.unit == _NANOSECONDS:
@@ -141,7 +152,10 @@ def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
 def _mapped(  # noqa: PLR0911 - a case for each nested type
     kind: pa.DataType, replace: Callable[[pa.DataType], pa.DataType]
 ) -> pa.DataType:
-    """Returns a type with the types inside it replaced; the same type where nothing changes."""
+    """Returns a type in which `replace` has been applied to each type that is not nested.
+
+    A dictionary type becomes the type of its values if that changes.
+    """
 
     def inside(field: pa.Field) -> pa.Field:
         return field.with_type(_mapped(field.type, replace))
@@ -169,7 +183,7 @@ def _has_time_of_day(kind: pa.DataType) -> bool:
 
 
 def _leaves(array: pa.Array) -> Iterator[pa.Array]:
-    """Yields the arrays of values that are not nested."""
+    """Yields the arrays in an array whose types are not nested."""
     kind = array.type
     if not pa.types.is_nested(kind):
         yield array
@@ -182,11 +196,12 @@ def _leaves(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def _check_time_of_day(array: pa.Array) -> None:
+    """Checks that the times of day in an array are at least 0 and less than 24 hours."""
     if not pa.types.is_time(array.type):
         return
     numbers = array.cast(pa.int32() if pa.types.is_time32(array.type) else pa.int64())
     found = pc.min_max(numbers)
     first, last = found["min"].as_py(), found["max"].as_py()
-    if first is not None and not 0 <= first <= last < _DAY[array.type.unit]:
+    if first is not None and not 0 <= first <= last < _UNITS_PER_DAY[array.type.unit]:
         wrong = first if first < 0 else last
-        raise ValueError(f"{wrong} {array.type.unit} after midnight is not a time of that day")
+        raise ValueError(f"{wrong} {array.type.unit} after midnight is not a time of day")
