@@ -1,4 +1,4 @@
-"""Zarr stores as the files that they are, written by zarr itself."""
+"""Zarr stores that zarr itself writes, as dicts from paths to the bytes of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 
 @pytest.fixture
 def written():
-    """Returns the files of the store that a function of its root group fills."""
+    """Returns a function that returns the files of a store, whose root group `build` fills."""
 
     def write(build, zarr_format=3, *, consolidated=False):
         store = MemoryStore()
@@ -29,7 +29,7 @@ def written():
 
 @pytest.fixture
 def array():
-    """Returns the files of a store that is one array."""
+    """Returns a function that returns the files of a store that is a single array."""
 
     def write(values, **options):
         store = MemoryStore()
@@ -42,7 +42,7 @@ def array():
 
 @pytest.fixture
 def changed(array):
-    """Returns the files of an array whose metadata say something else."""
+    """Returns a function that returns the files of an array with changed metadata."""
 
     def change(zarr_format=3, /, fields=None, **options):
         files = array(

@@ -1,4 +1,4 @@
-"""Chunks and shards that mean harm, or are damaged, end in our errors and in little memory."""
+"""Hostile and damaged chunks and shards raise typed errors and need little memory."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("kind", ["version 2", "version 3", "shards"])
-def test_bombs_are_refused_unpacked(changed, array, name, kind):
+def test_decompression_bombs_raise_an_error(changed, array, name, kind):
     codec = name.partition(" ")[0]
-    # One chunk: CPython may crash where tracemalloc stops while a thread is still unpacking the next one.
+    # One chunk: CPython may crash where tracemalloc stops while a thread is still decompressing the next one.
     whole = {"chunks": (6, 4)}
     if kind == "version 2":
         files = changed(2, {"compressor": {"id": codec}}, **whole)
@@ -59,14 +59,15 @@ def test_bombs_are_refused_unpacked(changed, array, name, kind):
         files[path] = BOMBS[name] + index
     tracemalloc.start()
     with pytest.raises(
-        (LimitError, FormatError), match=r"'' of 'folder'.*unpacks to more|packed chunks of"
+        (LimitError, FormatError),
+        match=r"'' of 'folder'.*decompresses to more|compressed chunks of",
     ):
         read(files)
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
 
 
-def test_a_shard_that_leads_out_of_itself_or_ends_early(array):
+def test_a_shard_with_invalid_positions_or_a_missing_end_raises_an_error(array):
     files = array(SOME, chunks=(1, 4), shards=(6, 4), fill_value=9)
     whole = files["c/0/0"]
     index = np.frombuffer(whole[-100:-4], "<u8").reshape(6, 2).copy()
@@ -86,21 +87,21 @@ def test_a_shard_that_leads_out_of_itself_or_ends_early(array):
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(31), bytes(33)])
 @pytest.mark.parametrize("compressors", [None, "auto"])
-def test_chunks_of_another_size(array, data, compressors):
+def test_chunks_of_another_size_raise_an_error(array, data, compressors):
     files = array(SOME, chunks=(2, 4), compressors=compressors)
     files["c/1/0"] = data
     with pytest.raises(FormatError, match=r"'' of 'folder' cannot be read"):
         read(files)
 
 
-def test_a_chunk_that_is_larger_than_packed_chunks_is_refused_unread(array):
+def test_a_chunk_larger_than_compressed_chunks_raises_an_error_before_it_is_read(array):
     files = array(SOME, chunks=(2, 4))
     files["c/1/0"] = bytes(4 << 20)
-    with pytest.raises(LimitError, match=r"'c/1/0'.*packed chunks of its array"):
+    with pytest.raises(LimitError, match=r"'c/1/0'.*compressed chunks of its array"):
         read(files)
 
 
-def test_parts_of_a_shard_that_overlap_are_not_read_again_and_again(array):
+def test_overlapping_chunks_in_a_shard_raise_an_error(array):
     values = np.zeros((2, 4096), "u1")
     sharded = {"chunks": (1, 16), "shards": (2, 4096), "fill_value": 1}
     files = array(values, **sharded)

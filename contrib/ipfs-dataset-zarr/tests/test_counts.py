@@ -1,4 +1,4 @@
-"""What a store's metadata count is what there is: nothing is shorter, or filled, silently."""
+"""Metadata and chunks are compared: nothing is shortened or filled silently."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def without_consolidated(version, store):
     return {**store, "zarr.json": changed(store["zarr.json"], consolidated_metadata=None)}
 
 
-def test_consolidated_metadata_that_are_older_are_refused_rather_than_rows_lost(version, store):
+def test_outdated_consolidated_metadata_raise_an_error(version, store):
     assert rows(store) == VALUES.tolist()
     longer = {**store, DOCUMENTS[version]: changed(store[DOCUMENTS[version]], shape=[10, 4])}
     with pytest.raises(
-        FormatError, match=r"'x': there, shape is \[6, 4\].*\[10, 4\].*consolidate_metadata"
+        FormatError, match=r"'x': shape is \[6, 4\] in the former.*\[10, 4\].*consolidate_metadata"
     ):
         rows(longer)
     assert len(rows(without_consolidated(version, longer))) == 10
@@ -68,14 +68,14 @@ def test_attributes_may_differ_and_documents_of_arrays_may_be_missing(version, s
     assert rows({name: data for name, data in store.items() if name != path}) == VALUES.tolist()
 
 
-def test_a_chunk_that_is_missing_is_full_of_the_fill_value(version, store):
+def test_an_absent_chunk_has_the_fill_value(version, store):
     del store[CHUNKS[version]]
     wanted = VALUES.copy()
     wanted[2:4] = 7
     assert rows(store) == wanted.tolist()
 
 
-def test_a_chunk_that_is_missing_without_a_fill_value_is_an_error(tmp_path):
+def test_an_absent_chunk_without_a_fill_value_raises_an_error(tmp_path):
     group = zarr.open_group(tmp_path, mode="w", zarr_format=2)
     group.create_array("x", shape=(6, 4), chunks=(2, 4), dtype="f4", compressors=None)[:] = VALUES
     paths = (path for path in tmp_path.rglob("*") if path.is_file())
@@ -90,13 +90,13 @@ def test_a_chunk_that_is_missing_without_a_fill_value_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 4, 28, 36, 64])
-def test_a_chunk_of_another_size_is_an_error(version, store, size):
+def test_a_chunk_of_another_size_raises_an_error(version, store, size):
     store[CHUNKS[version]] = (store[CHUNKS[version]] * 2)[:size]
     with pytest.raises(FormatError, match="The array 'x' of 'folder' cannot be read"):
         rows(store)
 
 
-def test_a_name_twice_in_metadata_is_an_error(version, store):
+def test_a_repeated_name_in_metadata_raises_an_error(version, store):
     files = without_consolidated(version, store)
     path = DOCUMENTS[version]
     files[path] = files[path].replace(b'"shape"', b'"shape": [2, 4], "shape"', 1)

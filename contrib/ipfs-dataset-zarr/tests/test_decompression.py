@@ -1,4 +1,4 @@
-"""Packed data come back to the byte, or are refused; how much they are is known before they are unpacked."""
+"""Decompression: the size of the result is bounded, and damaged data raise errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ipfs_dataset_zarr.decompression import unpack
-from ipfs_dataset_zarr.zstd_frames import unpacked_bytes
+from ipfs_dataset_zarr.decompression import decompress
+from ipfs_dataset_zarr.zstd_frames import decompressed_bytes
 
 from ipfs_dataset_core import LimitError
 
@@ -33,20 +33,22 @@ PACKED = {
 
 @given(st.binary(min_size=1, max_size=1 << 18), st.integers(1, 3), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_the_size_of_zstd_frames_is_known_or_bounded(data, count, declared, checksum):
+def test_the_decompressed_size_of_zstd_frames_is_declared_or_bounded(
+    data, count, declared, checksum
+):
     packer = zstandard.ZstdCompressor(write_content_size=declared, write_checksum=checksum)
     frames = packer.compress(data) * count
-    size, bound = unpacked_bytes(frames)
+    size, bound = decompressed_bytes(frames)
     assert size == (len(data) * count if declared else 0)
     assert declared or len(data) * count <= bound <= (len(data) + (128 << 10)) * count
-    assert bytes(unpack("zstd", frames, len(data) * count)) == data * count
+    assert bytes(decompress("zstd", frames, len(data) * count)) == data * count
 
 
 @given(st.sampled_from(sorted(PACKED)), st.data())
 @settings(deadline=None, max_examples=200)
-def test_changed_bytes_are_unpacked_or_refused(name, data):
+def test_changed_bytes_are_decompressed_or_raise_an_error(name, data):
     changed = bytearray(PACKED[name])
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(*REFUSALS):
-        assert len(unpack(name.partition(" ")[0], bytes(changed), 1 << 20)) <= 1 << 20
+        assert len(decompress(name.partition(" ")[0], bytes(changed), 1 << 20)) <= 1 << 20

@@ -1,4 +1,4 @@
-"""Metadata and chunks that mean harm, or are damaged, end in our errors and in little memory."""
+"""Hostile and damaged metadata raise typed errors and need little memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ WRONG_2 = [
 
 
 @pytest.mark.parametrize("fields", WRONG_3, ids=str)
-def test_metadata_of_version_3_that_are_wrong(changed, fields):
+def test_invalid_metadata_of_version_3_raise_an_error(changed, fields):
     with pytest.raises(REFUSALS, match="'folder'"):
         read(changed(3, fields))
     with pytest.raises(REFUSALS, match="'folder'"):
@@ -73,7 +73,7 @@ def test_metadata_of_version_3_that_are_wrong(changed, fields):
 
 
 @pytest.mark.parametrize("fields", WRONG_2, ids=str)
-def test_metadata_of_version_2_that_are_wrong(changed, fields):
+def test_invalid_metadata_of_version_2_raise_an_error(changed, fields):
     with pytest.raises(REFUSALS, match="'folder'"):
         read(changed(2, fields))
 
@@ -82,7 +82,7 @@ DEEP = b'{"zarr_format": 3, "node_type": "array", "a": ' + b"[" * 100_000
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"5", b'{"a": 1' + b"0" * 5000 + b"}", DEEP])
-def test_documents_that_are_no_json_object(data):
+def test_documents_that_are_not_json_objects_raise_an_error(data):
     for key in ("zarr.json", ".zmetadata", ".zarray"):
         with pytest.raises(FormatError, match="'folder'"):
             read({key: data})
@@ -92,7 +92,7 @@ def test_documents_that_are_no_json_object(data):
     st.recursive(st.none() | st.integers() | st.text(max_size=3), st.lists, max_leaves=5), st.data()
 )
 @settings(deadline=None, max_examples=80)
-def test_any_json_is_rows_or_our_error(value, data):
+def test_any_json_gives_rows_or_a_typed_error(value, data):
     fields = {
         "zarr_format": 3,
         "node_type": "array",
@@ -121,7 +121,7 @@ def test_any_json_is_rows_or_our_error(value, data):
         list(ZarrReader().samples(MemoryDirectory(files, limits=Limits(members=100))))
 
 
-def test_consolidated_metadata_that_are_wrong(changed):
+def test_invalid_consolidated_metadata_raise_an_error(changed):
     root = {"zarr_format": 3, "node_type": "group"}
     array = json.loads(changed(3)["zarr.json"])
     for metadata in (
@@ -138,13 +138,13 @@ def test_consolidated_metadata_that_are_wrong(changed):
             )
 
 
-def test_documents_that_are_too_large(changed):
+def test_documents_that_are_too_large_raise_an_error(changed):
     directory = MemoryDirectory(changed(3), limits=Limits(listing_bytes=100))
     with pytest.raises(LimitError, match=r"'zarr.json' of 'folder'.*listing_bytes"):
         ZarrReader().index(directory)
 
 
-def test_many_members_without_consolidated_metadata(written):
+def test_too_many_members_without_consolidated_metadata_raise_an_error(written):
     files = written(lambda group: group.create_array("x", data=SOME))
     files.update({f"{n}/a": b"" for n in range(10_001)})
     with pytest.raises(LimitError, match=r"10003 members.*variables="):
@@ -161,17 +161,17 @@ SHARDS = [
     ("fields", "message"),
     [
         ({"shape": [HUGE, 4]}, "members"),
-        ({"shape": [6, HUGE]}, "chunks to a row"),
+        ({"shape": [6, HUGE]}, "chunks in a row"),
         ({"shape": [6, HUGE], **grid(2, HUGE)}, "max_bytes"),
         (grid(HUGE, HUGE), "max_bytes"),
-        ({"shape": [6] + [64] * 30, **grid(*[1] * 31)}, "chunks to a row"),
+        ({"shape": [6] + [64] * 30, **grid(*[1] * 31)}, "chunks in a row"),
         ({"data_type": {"name": "raw_bytes", "configuration": {"length_bytes": 1 << 40}}}, ""),
         ({**grid(HUGE, 4), "codecs": [
             {**SHARDS[0], "configuration": {**SHARDS[0]["configuration"], "chunk_shape": [1, 4]}}
         ]}, "A shard has"),
     ],
 )  # fmt: skip
-def test_what_is_too_large_is_refused_unread(changed, fields, message):
+def test_arrays_that_are_too_large_raise_an_error_before_they_are_read(changed, fields, message):
     tracemalloc.start()
     with pytest.raises((LimitError, FormatError), match=f"'folder'.*{message}"):
         read(changed(3, fields))
@@ -179,7 +179,7 @@ def test_what_is_too_large_is_refused_unread(changed, fields, message):
     tracemalloc.stop()
 
 
-def test_max_bytes_counts_rows_and_their_chunks(array):
+def test_max_bytes_includes_rows_and_their_chunks(array):
     files = array(SOME, chunks=(2, 4))
     assert len(read(files, max_bytes=64)) == 6
     with pytest.raises(LimitError, match=r"'' of 'folder' needs 64 bytes at once.*max_bytes"):
@@ -190,20 +190,20 @@ def test_max_bytes_counts_rows_and_their_chunks(array):
     ("zarr_format", "fields", "error", "message"),
     [
         (2, {"compressor": {"id": "nobody-knows"}}, MissingDependencyError, "'nobody-knows'"),
-        (2, {"filters": [{"id": "pickle"}]}, FormatError, "Python objects, by the codec 'pickle'"),
+        (2, {"filters": [{"id": "pickle"}]}, FormatError, "Python objects, with the codec 'pickle'"),
         (2, {"filters": [{"id": "vlen-utf8"}], "dtype": "|O"}, FormatError, "variable length"),
-        (2, {"filters": [{"id": "base64"}]}, FormatError, "'base64', which is not read here"),
+        (2, {"filters": [{"id": "base64"}]}, FormatError, "'base64', which is not supported here"),
         (2, {"filters": [{"id": "astype", "encode_dtype": "i1", "decode_dtype": "U99999999"}]},
-         FormatError, "filtered by 'astype'"),
+         FormatError, "has the filter 'astype'"),
         (3, {"codecs": ["bytes", "nobody-knows"]}, MissingDependencyError, "'nobody-knows'"),
         (3, {"codecs": ["vlen-utf8"]}, FormatError, "variable length"),
         (3, {"codecs": ["numcodecs.zfpy"]}, MissingDependencyError, "zfpy"),
         (3, {"codecs": [*SHARDS, "zstd"]}, FormatError, "codecs around its shards"),
         (3, {"codecs": [{"name": "sharding_indexed", "configuration": {"codecs": SHARDS,
                                                                        "index_codecs": []}}]},
-         FormatError, "'sharding_indexed', which is not read here"),
+         FormatError, "'sharding_indexed', which is not supported here"),
     ],
 )  # fmt: skip
-def test_codecs_that_are_not_read(changed, zarr_format, fields, error, message):
+def test_unsupported_codecs_raise_an_error(changed, zarr_format, fields, error, message):
     with pytest.raises(error, match=rf"'' of 'folder'.*{message}"):
         read(changed(zarr_format, fields))

@@ -1,4 +1,4 @@
-"""A store that a real Kubo added, read through its API and its gateway; chunks it lost are errors."""
+"""A store in a real Kubo node, read from its API and its gateway. Chunks that the node lost raise errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sources(request, node):
 
 
 @pytest.mark.parametrize("options", [{"zarr_format": 2}, {}, {"shards": (10, 200, 150)}], ids=str)
-def test_a_store_comes_whole_and_by_number(add, array, sources, options):
+def test_samples_are_read_in_order_and_by_number(add, array, sources, options):
     files = array(FIELD, chunks=(1, 100, 150), fill_value=7, **options)
     obj = IPFSObject(f"ipfs://{add(files)}", "zarr")
     by_number, in_order = IPFSDataset(obj, **sources), IPFSIterableDataset(obj, **sources)
@@ -58,7 +58,7 @@ def test_a_store_comes_whole_and_by_number(add, array, sources, options):
     in_order.close()
 
 
-def test_a_chunk_left_out_is_filled_and_one_that_the_node_lost_is_an_error(
+def test_an_absent_chunk_is_filled_and_one_that_the_node_lost_raises_an_error(
     node, add, array, sources
 ):
     files = array(FIELD, chunks=(1, 200, 150), fill_value=7, compressors=None)

@@ -1,4 +1,4 @@
-"""Which arrays are read, what of them is moved, how rows are kept and shared."""
+"""The reader: selection of arrays, what is fetched and cached, and workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DIMENSIONS = {
 
 
 def climate(group):
-    """A store as xarray writes it; there are as many months as times."""
+    """Fills a store as xarray does; there are as many months as times."""
     arrays = {"t2m": FIELD, "time": np.arange(12), "latitude": np.arange(4.0)}
     for name, values in {**arrays, "month": np.arange(12)}.items():
         named = {"dimension_names": DIMENSIONS[name]} if group.metadata.zarr_format == 3 else {}
@@ -47,7 +47,9 @@ def samples(files, **options):
 @pytest.mark.parametrize("consolidated", [False, True])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")
-def test_the_largest_and_what_shares_its_leading_axis_by_name(written, zarr_format, consolidated):
+def test_the_largest_array_and_those_with_the_same_leading_axis_are_read(
+    written, zarr_format, consolidated
+):
     files = written(climate, zarr_format, consolidated=consolidated)
     found = samples(files)
     assert [name for name, _ in found] == [f"folder:{n}" for n in range(12)]
@@ -56,7 +58,7 @@ def test_the_largest_and_what_shares_its_leading_axis_by_name(written, zarr_form
     assert found[5][1]["time"] == 5
 
 
-def test_without_names_of_axes_their_length_counts(written):
+def test_axes_without_names_are_compared_by_length(written):
     def build(group):
         group.create_array("x", data=FIELD)
         group.create_array("y", data=np.arange(12))
@@ -65,61 +67,63 @@ def test_without_names_of_axes_their_length_counts(written):
     assert sorted(samples(written(build))[0][1]) == ["x", "y"]
 
 
-def test_arrays_that_are_named(written):
+def test_variables_selects_arrays(written):
     files = written(climate)
     assert list(samples(files, variables=["time", "/month/"])[3][1]) == ["time", "month"]
     assert samples(files, variables="latitude")[3][1] == {"latitude": 3.0}
-    with pytest.raises(FormatError, match=r"not equally many rows: t2m has 12, latitude has 4"):
+    with pytest.raises(
+        FormatError, match=r"do not have the same number of rows: t2m has 12, latitude has 4"
+    ):
         samples(files, variables=["t2m", "latitude"])
     with pytest.raises(FormatError, match=r"'folder' has no array 'x'. It has .*t2m"):
         samples(files, variables="x")
     with pytest.raises(FormatError, match=r"'crs' of 'folder'.*single value without rows"):
         samples(files, variables="crs")
-    with pytest.raises(FormatError, match="none are named"):
+    with pytest.raises(FormatError, match="variables= is empty"):
         samples(files, variables=[])
 
 
-def test_consolidated_metadata_and_those_of_the_arrays_read_are_all_that_is_read_to_count(written):
+def test_making_an_index_reads_only_consolidated_metadata_and_those_of_the_arrays(written):
     files = written(climate, 2, consolidated=True)
     directory = MemoryDirectory(files)
     assert len(ZarrReader().index(directory)) == 12
     assert list(directory.opened) == [".zmetadata", "t2m/.zarray", "time/.zarray"]
 
 
-def test_groups_are_named_or_are_stores_of_their_own(written):
+def test_an_array_in_a_group_is_named_or_the_group_is_read_as_a_store(written):
     files = written(lambda group: group.create_group("a/b").create_array("x", data=FIELD))
     assert len(samples(files, variables="a/b/x")) == 12
-    with pytest.raises(FormatError, match="path of one to the URL"):
+    with pytest.raises(FormatError, match="path of a group to the URL"):
         samples(files)
     below = {path.removeprefix("a/b/"): data for path, data in files.items() if "a/b/" in path}
     assert list(samples(below)[0][1]) == ["x"]
 
 
-def test_files_beside_the_arrays_are_passed_over(written):
+def test_files_beside_the_arrays_are_ignored(written):
     assert len(samples({**written(climate), "README.md": b"#", "docs/index.html": b""})) == 12
 
 
-def test_several_largest_arrays_along_different_axes(written):
+def test_several_largest_arrays_with_different_axes_raise_an_error(written):
     def build(group):
         group.create_array("x", data=FIELD)
         group.create_array("y", data=FIELD.reshape(4, 12, 3))
 
-    with pytest.raises(FormatError, match=r"do not say along which axis.*x\[12, 4, 3\]"):
+    with pytest.raises(FormatError, match=r"have different leading axes.*x\[12, 4, 3\]"):
         samples(written(build))
 
 
 @pytest.mark.parametrize("files", [{}, {"a.txt": b""}, {"zarr/zarr.json": b"{}"}])
-def test_a_folder_that_is_no_store(files):
-    with pytest.raises(FormatError, match="'folder' is no Zarr store"):
+def test_a_folder_that_is_not_a_store_raises_an_error(files):
+    with pytest.raises(FormatError, match="'folder' is not a Zarr store"):
         samples(files)
 
 
-def test_a_file_is_no_store():
+def test_a_file_raises_an_error():
     with pytest.raises(FormatError, match="is a file"):
         ZarrReader().index(MemoryFile(b""))
 
 
-def test_a_row_reads_its_chunks_alone(array):
+def test_a_row_reads_only_its_chunks(array):
     values = np.random.default_rng(0).random((100, 50, 50))
     directory = MemoryDirectory(array(values, chunks=(10, 25, 50), compressors=None))
     reader = ZarrReader()
@@ -134,7 +138,7 @@ def test_a_row_reads_its_chunks_alone(array):
     assert len(pickle.dumps(index)) < 300
 
 
-def test_a_row_reads_its_part_of_a_shard(array):
+def test_a_row_reads_only_its_part_of_a_shard(array):
     values = np.random.default_rng(0).random((64, 50, 50))
     options = {"chunks": (1, 50, 50), "shards": (64, 50, 50), "compressors": None}
     directory = MemoryDirectory(array(values, **options))
@@ -146,7 +150,7 @@ def test_a_row_reads_its_part_of_a_shard(array):
     assert [stop - start for start, stop in shard.hints] == [20_000]
 
 
-def test_a_batch_is_read_at_once_and_each_chunk_once(array):
+def test_a_batch_reads_each_chunk_once(array):
     directory = MemoryDirectory(array(FIELD, chunks=(2, 4, 3)))
     reader = ZarrReader()
     index = reader.index(directory)
@@ -156,7 +160,7 @@ def test_a_batch_is_read_at_once_and_each_chunk_once(array):
     assert read == {"c/0/0/0": 1, "c/3/0/0": 1}
 
 
-def test_rows_stand_alone(array):
+def test_rows_are_writable_copies(array):
     directory = MemoryDirectory(array(FIELD, chunks=(3, 4, 3)))
     reader = ZarrReader()
     index = reader.index(directory)
@@ -166,7 +170,7 @@ def test_rows_stand_alone(array):
     assert np.array_equal(reader.read(directory, index, 1)[1], FIELD[1])
 
 
-def test_chunks_that_are_left_out_are_full_of_the_fill_value(array):
+def test_absent_chunks_have_the_fill_value(array):
     files = array(FIELD, chunks=(1, 2, 3), fill_value=7)
     del files["c/5/1/0"]
     found = samples(files)
@@ -174,7 +178,7 @@ def test_chunks_that_are_left_out_are_full_of_the_fill_value(array):
     assert np.all(found[5][1][2:] == 7)
 
 
-def test_a_store_that_is_done_with_is_let_go(array):
+def test_a_reader_does_not_keep_a_directory_alive(array):
     reader, directory = ZarrReader(), MemoryDirectory(array(FIELD))
     reader.read(directory, reader.index(directory), 0)
     gone = weakref.ref(directory)
@@ -184,13 +188,13 @@ def test_a_store_that_is_done_with_is_let_go(array):
     assert len(reader._open) == 0
 
 
-def test_too_many_samples(array):
+def test_too_many_samples_raise_an_error(array):
     directory = MemoryDirectory(array(FIELD), limits=Limits(members=11))
     with pytest.raises(LimitError, match="members"):
         ZarrReader().index(directory)
 
 
-def test_a_reader_travels_to_workers(array):
+def test_a_reader_can_be_pickled(array):
     reader, directory = ZarrReader(variables=[""]), MemoryDirectory(array(FIELD))
     reader.index(directory)
     again = pickle.loads(pickle.dumps(reader))
@@ -220,12 +224,12 @@ def test_workers_share_a_store(tmp_path, written, kind, method):
     assert all(np.array_equal(sample["t2m"], FIELD[sample["time"]]) for sample in found)
 
 
-def test_a_store_without_samples(written):
+def test_a_store_without_rows_has_no_samples(written):
     files = written(lambda group: group.create_array("x", shape=(0, 3), dtype="i4"))
     assert samples(files) == []
 
 
-def test_metadata_that_was_not_consolidated_again_is_what_counts(written):
+def test_an_array_missing_in_consolidated_metadata_raises_an_error(written):
     files = written(climate, 2, consolidated=True)
     consolidated = json.loads(files[".zmetadata"])
     del consolidated["metadata"]["t2m/.zarray"]
@@ -234,7 +238,7 @@ def test_metadata_that_was_not_consolidated_again_is_what_counts(written):
         samples(files, variables="t2m")
 
 
-def test_its_declaration_imports_neither_numpy_nor_zarr():
+def test_the_declaration_imports_neither_numpy_nor_zarr():
     program = """
 import sys
 from ipfs_dataset_zarr import ipfs_dataset_readers

@@ -1,4 +1,4 @@
-"""A chunk that does not arrive is an error, whatever a source does; only what is proven absent is filled."""
+"""A chunk that does not arrive raises an error. Only chunks that are proven absent have the fill value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store(request, array):
 
 
 def chunk_of(files, position):
-    """Returns the path of the file that holds the upper half of a row."""
+    """Returns the path of the file with the upper half of a row."""
     names = [f"{position}.0.0", f"c/{position}/0/0", f"c/{position // 4}/0/0"]
     return next(name for name in names if name in files)
 
@@ -50,7 +50,7 @@ def opened(root, *servers, kind=IPFSDataset, **options):
     return kind(IPFSObject(f"ipfs://{root}", "zarr"), gateways=gateways, **options)
 
 
-def test_rows_come_through_a_gateway(store):
+def test_rows_are_read_from_a_gateway(store):
     _, root, blocks = store
     with GatewayServer(blocks) as server:
         dataset = opened(root, server)
@@ -60,7 +60,7 @@ def test_rows_come_through_a_gateway(store):
         dataset.close()
 
 
-def test_a_chunk_that_is_left_out_is_filled(store):
+def test_an_absent_chunk_has_the_fill_value(store):
     files, _, _ = store
     path = chunk_of(files, 5)
     root, blocks = tree({name: data for name, data in files.items() if name != path})
@@ -72,7 +72,7 @@ def test_a_chunk_that_is_left_out_is_filled(store):
         dataset.close()
 
 
-def test_a_batch_is_fetched_at_once(array):
+def test_the_chunks_of_a_batch_are_fetched_together(array):
     root, blocks = tree(array(FIELD, chunks=(1, 60, 50)))
     with GatewayServer(blocks, fault=lambda _, plan: attrs.evolve(plan, delay=0.1)) as server:
         dataset = opened(root, server)
@@ -84,7 +84,7 @@ def test_a_batch_is_fetched_at_once(array):
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
-def test_a_chunk_that_nobody_has_is_an_error(store, kind):
+def test_a_chunk_that_no_source_has_raises_an_error(store, kind):
     files, root, blocks = store
     missing = cid_of(root, blocks, chunk_of(files, 5))
     kept = {
@@ -98,7 +98,7 @@ def test_a_chunk_that_nobody_has_is_an_error(store, kind):
         dataset.close()
 
 
-def test_a_directory_on_the_way_to_a_chunk_that_nobody_has_is_an_error(array):
+def test_a_directory_that_no_source_has_raises_an_error(array):
     root, blocks = tree(array(FIELD, fill_value=FILL, chunks=(1, 30, 50)))
     missing = cid_of(root, blocks, "c/5")
     del blocks[missing.multihash]
@@ -110,7 +110,7 @@ def test_a_directory_on_the_way_to_a_chunk_that_nobody_has_is_an_error(array):
         dataset.close()
 
 
-def test_a_part_of_a_large_directory_that_nobody_has_is_an_error(array):
+def test_a_block_of_a_large_directory_that_no_source_has_raises_an_error(array):
     values = np.arange(6000, dtype="i4")
     files = array(values, zarr_format=2, chunks=(1,), fill_value=-1, compressors=None)
     del files["77"]
@@ -140,7 +140,7 @@ def test_a_part_of_a_large_directory_that_nobody_has_is_an_error(array):
 
 
 @pytest.mark.parametrize("shards", [None, (3, 1 << 20)])
-def test_a_leaf_of_a_chunk_that_nobody_has_is_an_error(array, shards):
+def test_a_block_of_a_chunk_that_no_source_has_raises_an_error(array, shards):
     values = np.frombuffer(noise(3 << 20), "u1").reshape(3, 1 << 20)
     files = array(values, chunks=(1, 1 << 20), shards=shards, compressors=None, fill_value=FILL)
     root, blocks = tree(files, "kubo-cidv1")
@@ -167,7 +167,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_source_that_fails_is_an_error_and_another_one_helps(store, fault):
+def test_a_source_that_fails_raises_an_error_unless_there_is_another_source(store, fault):
     files, root, blocks = store
     chunk = cid_of(root, blocks, chunk_of(files, 5))
 
@@ -187,7 +187,7 @@ def test_a_source_that_fails_is_an_error_and_another_one_helps(store, fault):
         helped.close()
 
 
-def test_what_failed_is_read_anew(store):
+def test_a_read_after_an_error_tries_again(store):
     files, root, blocks = store
     chunk, failing = cid_of(root, blocks, chunk_of(files, 5)), [True]
 
@@ -204,7 +204,7 @@ def test_what_failed_is_read_anew(store):
 
 
 class Losing(MemoryDirectory):
-    """Opens files that then cannot be read, with the error that otherwise proves an absence."""
+    """A directory whose chunks can be opened but not read: reading raises the error for absent files."""
 
     def open(self, path):
         file = super().open(path)
@@ -216,14 +216,14 @@ class Losing(MemoryDirectory):
         raise ObjectNotFoundError("no source has the block")
 
 
-def test_that_a_block_is_not_found_proves_nothing(array):
+def test_a_block_that_is_not_found_is_not_an_absent_chunk(array):
     directory = Losing(array(FIELD, chunks=(1, 30, 50)))
     with pytest.raises(TransportError, match="no source has the block") as caught:
         list(ZarrReader().samples(directory))
     assert not isinstance(caught.value, ObjectNotFoundError)
 
 
-def test_plain_bytes_prove_no_absence(array):
+def test_an_absent_chunk_raises_an_error_without_verification(array):
     files = array(FIELD, fill_value=FILL, chunks=(1, 60, 50))
     del files["c/5/0/0"]
     root, blocks = tree(files)

@@ -1,4 +1,4 @@
-"""Values come back whatever wrote them: versions, compressors, filters, types, orders and keys."""
+"""Values are read as written, for each version, compressor, filter, type, order and kind of key."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def check(array, values, **options):
 
 @pytest.mark.parametrize("compressor", COMPRESSORS_2, ids=repr)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_compressors_of_version_2(array, compressor, order):
+def test_compressors_of_version_2_are_read(array, compressor, order):
     options = {"zarr_format": 2, "compressors": compressor, "order": order}
     check(array, VALUES.astype("f4"), chunks=CHUNKS, **options)
 
 
 @pytest.mark.parametrize("filtering", FILTERS_2, ids=repr)
-def test_filters_of_version_2(array, filtering):
+def test_filters_of_version_2_are_read(array, filtering):
     options = {"zarr_format": 2, "filters": [filtering], "compressors": numcodecs.Zstd()}
     check(array, VALUES.astype("i4"), chunks=CHUNKS, **options)
 
 
-def test_filters_of_version_2_that_lose(array):
+def test_lossy_filters_of_version_2_are_read(array):
     for filtering in (numcodecs.Quantize(3, "f4"), numcodecs.BitRound(10)):
         files = array(VALUES.astype("f4") / 7, zarr_format=2, filters=[filtering])
         assert np.allclose(stacked(files), VALUES / 7, rtol=1e-2)
@@ -76,18 +76,18 @@ def test_filters_of_version_2_that_lose(array):
 
 @pytest.mark.parametrize("compressor", COMPRESSORS_3, ids=lambda codec: type(codec).__name__)
 @pytest.mark.parametrize("shards", [None, (6, 4, 4)])
-def test_compressors_of_version_3(array, compressor, shards):
+def test_compressors_of_version_3_are_read(array, compressor, shards):
     check(array, VALUES.astype("f4"), chunks=CHUNKS, compressors=compressor, shards=shards)
 
 
 @pytest.mark.parametrize("codec", OUTSIDE_OF_THE_SPECIFICATION)
-def test_compressors_of_version_2_in_version_3(array, codec):
+def test_compressors_of_version_2_are_read_in_version_3(array, codec):
     check(array, VALUES, chunks=CHUNKS, compressors=codec())
 
 
 @pytest.mark.parametrize("index_location", ["start", "end"])
 @pytest.mark.parametrize("crc", [True, False])
-def test_shards_with_their_index_at_either_end(array, index_location, crc):
+def test_shards_with_the_index_at_either_end_are_read(array, index_location, crc):
     codec = v3.ShardingCodec(
         chunk_shape=(1, 2, 4),
         codecs=[v3.TransposeCodec(order=(2, 0, 1)), v3.BytesCodec(), v3.ZstdCodec()],
@@ -101,17 +101,17 @@ def test_shards_with_their_index_at_either_end(array, index_location, crc):
 @pytest.mark.filterwarnings("ignore:The 'generic' unit:DeprecationWarning")
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("dtype", [">f4", "<u2", "?", "c16", "M8[ns]", "m8[s]", "S5", "U3"])
-def test_types_and_byte_orders(array, dtype, zarr_format):
+def test_types_and_byte_orders_are_read(array, dtype, zarr_format):
     check(array, VALUES.astype(dtype), chunks=CHUNKS, zarr_format=zarr_format)
 
 
-def test_records(array):
+def test_records_are_read(array):
     record = np.array([(1, 2.5), (3, 4.5)], [("a", "i4"), ("b", "f8")])
     check(array, record, chunks=(1,), zarr_format=2)
 
 
 @pytest.mark.parametrize("key", [("v2", "."), ("v2", "/"), ("default", "."), ("default", "/")])
-def test_keys_of_chunks(array, key):
+def test_each_kind_of_chunk_key_is_read(array, key):
     encoding = {"name": key[0], "separator": key[1]}
     check(array, VALUES, chunks=CHUNKS, chunk_key_encoding=encoding)
 
@@ -121,7 +121,7 @@ def test_keys_of_chunks(array, key):
     data=st.data(),
 )
 @settings(deadline=None, max_examples=40)
-def test_rows_in_any_order_are_those_of_zarr(values, data):
+def test_rows_in_any_order_are_equal_to_those_of_zarr(values, data):
     import zarr
     from zarr.storage import MemoryStore
 

@@ -1,6 +1,6 @@
-"""Zarr stores as a format of ipfs-dataset; importing this imports neither NumPy nor zarr.
+"""Zarr stores as a format of ipfs-dataset.
 
-Public is `ZarrReader` in the module `reader`.
+The public class is `reader.ZarrReader`. Importing this package imports neither NumPy nor zarr.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``zarr``."""
-    # No entry point to a class: it would import zarr in every process that looks up a suffix.
+    # An entry point to the class would import zarr in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="zarr",

@@ -1,7 +1,7 @@
-"""The event loop that zarr runs in, one a process, and threads for what would block it.
+"""The event loop of each process in which zarr runs, and threads for blocking calls.
 
-All threads are daemons: a read that hangs must not hold up the end of the interpreter, as the threads of
-asyncio's own pool would.
+All threads are daemons, unlike those of asyncio: the interpreter waits for the latter when it ends, even if a
+read hangs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,43 +19,46 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_THREADS = 32
+_MAX_THREADS = 32
 
 
 class _Loop:
-    """A loop in a thread of its own, and threads beside it."""
+    """An event loop in its own thread, and up to 32 threads for blocking calls."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._busy = self._threads = 0
         self._start(self.loop.run_forever)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        if self._busy >= self._threads < _MOST_THREADS:
+        """Runs a function in one of the threads; call this only in the loop."""
+        if self._busy >= self._threads < _MAX_THREADS:
             self._threads += 1
-            self._start(self._run)
+            self._start(self._run_calls)
         self._busy += 1
         future: Future[T] = Future()
-        self._work.put(lambda: _settle(future, function))
+        self._calls.put(partial(_run_into, future, function))
         try:
             return await asyncio.wrap_future(future)
         finally:
             self._busy -= 1
 
-    def _run(self) -> None:
+    def _run_calls(self) -> None:
         while True:
-            self._work.get()()
+            call = self._calls.get()
+            call()
 
     def _start(self, function: Callable[[], None]) -> None:
         threading.Thread(target=function, name="ipfs-dataset-zarr", daemon=True).start()
 
 
-def _settle(future: Future[T], function: Callable[[], T]) -> None:
+def _run_into(future: Future[T], function: Callable[[], T]) -> None:
+    """Calls a function, unless its future was cancelled, and sets the result of the future."""
     if future.set_running_or_notify_cancel():
         try:
             future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - goes to whoever waits
+        except BaseException as error:  # noqa: BLE001 - the future raises it
             future.set_exception(error)
 
 
@@ -63,16 +67,16 @@ _loops: dict[int, _Loop] = {}
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-    """Starts a coroutine in this process's loop."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _own().loop)
+    """Starts a coroutine in the loop of this process. Call this from other threads than that of the loop."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _own_loop().loop)
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Runs what blocks beside the loop; called in the loop only."""
-    return await _own().in_thread(function)
+    """Runs a blocking function in a thread; call this only in the loop of this process."""
+    return await _own_loop().in_thread(function)
 
 
-def _own() -> _Loop:
+def _own_loop() -> _Loop:
     with _lock:
         loop = _loops.get(os.getpid())
         if loop is None:
@@ -81,8 +85,8 @@ def _own() -> _Loop:
 
 
 def _renew_lock() -> None:
-    """Another thread of the parent may have held the lock at the moment of the fork."""
-    global _lock  # noqa: PLW0603 - a lock is replaced, not shared
+    """Replaces the lock in a forked process: a thread of the parent may have held it."""
+    global _lock  # noqa: PLW0603 - the lock has to be replaced for the whole module
     _lock = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""The index of a Zarr store: a few words, whatever the number of its samples."""
+"""The index of a Zarr store. Its size does not depend on the number of samples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class RowsIndex(MemberIndex):
+class StoreIndex(MemberIndex):
     """The samples of a store.
 
-    Args:
-        store: Its name; a sample's is ``name:number``.
-        paths: The arrays.
-        count: How many samples there are.
-        cost: About how many bytes one of them needs.
+    Attributes:
+        store: The name of the store. The name of a sample is ``store:number``.
+        paths: The paths of the arrays.
+        count: The number of samples.
+        cost: The approximate number of bytes that reading a sample takes.
     """
 
     store: str
@@ -35,5 +35,8 @@ class RowsIndex(MemberIndex):
         return f"{self.store}:{range(self.count)[position]}"
 
     def span(self, position: int) -> Span:
-        """Returns how many bytes reading a sample takes; a directory has no places."""
+        """Returns a span as long as reading a sample costs.
+
+        The data are in several files, so it starts at 0.
+        """
         return 0, self.cost

@@ -1,4 +1,4 @@
-"""The metadata documents of a Zarr store: consolidated where they are, else one by one."""
+"""The metadata documents of a Zarr store, read from the consolidated metadata if the store has them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ipfs_dataset_core import FormatError, LimitError, ObjectNotFoundError, uniq
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ipfs_dataset_zarr.borrowed_directory import Borrowed
+    from ipfs_dataset_zarr.directory_reference import DirectoryReference
 
-_MOST_MEMBERS = 10_000
-# What of an array's metadata decides which values it has; not its attributes.
-_COMPARED = (
+_MAX_MEMBERS = 10_000
+# The metadata that decide which values an array has. Attributes are not among them.
+_COMPARED_FIELDS = (
     *("shape", "chunks", "chunk_grid", "dtype", "data_type", "order", "fill_value", "filters"),
     *("compressor", "codecs", "chunk_key_encoding", "dimension_separator"),
 )
-_PATTERN_OF = {3: "zarr.json", 2: ".zarray"}
+_DOCUMENT_NAMES = {3: "zarr.json", 2: ".zarray"}
 
 
 @attrs.frozen(eq=False)
 class Document:
-    """What a Zarr store says about one of its arrays.
+    """The metadata of an array.
 
     Attributes:
-        path: The array's, empty where the store is one array.
+        path: The path of the array in the store, empty if the store is a single array.
         zarr_format: The version of the format.
-        fields: The metadata.
-        dimensions: The names of its axes, as xarray writes them; empty where there are none.
+        fields: The content of ``zarr.json`` or ``.zarray``.
+        dimensions: The names of the axes, as xarray writes them, or an empty tuple.
     """
 
     path: str
@@ -41,26 +41,27 @@ class Document:
 
 
 class Documents:
-    """The arrays of a store.
+    """The metadata documents of the arrays of a store.
 
     Args:
-        directory: The store.
+        directory: The directory of the store.
 
     Raises:
-        FormatError: It is none, or its metadata are damaged.
+        FormatError: The directory is not a Zarr store, or its metadata are damaged.
+        LimitError: A document is larger than `Limits.listing_bytes`.
     """
 
-    def __init__(self, directory: Borrowed) -> None:
+    def __init__(self, directory: DirectoryReference) -> None:
         self._directory = directory
-        self._found: dict[str, Document] | None = None
+        self._documents: dict[str, Document] | None = None  # None until all are known
         self._consolidated = False
         if (root := self._load("zarr.json")) is not None:
             self._format: Literal[2, 3] = 3
-            consolidated = _member(root, "consolidated_metadata", {}).get("metadata")
+            consolidated = _object_in(root, "consolidated_metadata").get("metadata")
             if root.get("node_type") == "array":
-                self._found = dict(_of_version_3({"": root}))
+                self._documents = dict(_documents_version_3({"": root}))
             elif isinstance(consolidated, dict):
-                self._found = dict(_of_version_3(consolidated))
+                self._documents = dict(_documents_version_3(consolidated))
                 self._consolidated = True
         else:
             self._format = 2
@@ -68,114 +69,118 @@ class Documents:
 
     def _open_version_2(self) -> None:
         if (root := self._load(".zmetadata")) is not None:
-            self._found = dict(_of_version_2(_member(root, "metadata", {})))
+            self._documents = dict(_documents_version_2(_object_in(root, "metadata")))
             self._consolidated = True
         elif (array := self._load(".zarray")) is not None:
             attributes = self._load(".zattrs") or {}
-            self._found = dict(_of_version_2({".zarray": array, ".zattrs": attributes}))
+            self._documents = dict(_documents_version_2({".zarray": array, ".zattrs": attributes}))
         elif self._load(".zgroup") is None:
             raise FormatError(
-                f"{self._directory.name!r} is no Zarr store: it has no zarr.json, .zgroup or .zarray. Add "
-                "the path of the folder that has one to the URL; if none has, it was published without its "
-                "hidden files, which 'ipfs add -r --hidden' adds too."
+                f"{self._directory.name!r} is not a Zarr store: it has no zarr.json, .zgroup or .zarray. Add "
+                "the path of the folder that has one to the URL. If there is none, the store was published "
+                "without its hidden files, which 'ipfs add -r --hidden' includes."
             )
 
     def all(self) -> dict[str, Document]:
-        """Returns every array; without consolidated metadata, those directly in the store."""
-        if self._found is None:
-            self._found = {
-                name: found for name in self._members() if (found := self._one(name)) is not None
-            }
-        return self._found
+        """Returns the arrays by path. Without consolidated metadata, they are those directly in the store."""
+        if self._documents is None:
+            documents = ((name, self._read(name)) for name in self._members())
+            self._documents = {name: found for name, found in documents if found is not None}
+        return self._documents
 
     def get(self, path: str) -> Document:
         """Returns one array.
 
         Raises:
-            FormatError: There is none.
+            FormatError: The store has no such array.
         """
         path = path.strip("/")
-        found = self._one(path) if self._found is None else self._found.get(path)
-        if found is None:
+        document = self._read(path) if self._documents is None else self._documents.get(path)
+        if document is None:
             raise FormatError(
                 f"{self._directory.name!r} has no array {path!r}. It has "
                 f"{', '.join(self.all()) or 'none'}."
             )
-        return found
+        return document
 
     def current(self, path: str) -> Document:
-        """Returns one array, whose own document was compared with the consolidated metadata, if it has any.
+        """Returns one array; if its metadata are consolidated, they are compared with its own document.
 
         Raises:
-            FormatError: There is none, or the consolidated metadata are older: an array to which rows were
-                added afterwards would be shorter.
+            FormatError: The store has no such array, or its consolidated metadata are outdated. An array to
+                which rows were added afterwards would be too short.
         """
-        found = self.get(path)
-        own = self._load(self._place(found.path)) if self._consolidated else None
+        document = self.get(path)
+        own = self._load(self._document_path(document.path)) if self._consolidated else None
         if own is None:
-            return found
-        for name in _COMPARED:
-            if own.get(name) != found.fields.get(name):
+            return document
+        for name in _COMPARED_FIELDS:
+            if own.get(name) != document.fields.get(name):
                 raise FormatError(
-                    f"The consolidated metadata of {self._directory.name!r} are not those of its array "
-                    f"{found.path!r}: there, {name} is {found.fields.get(name)!r}, and in its own "
-                    f"{_PATTERN_OF[self._format]} {own.get(name)!r}. Call zarr.consolidate_metadata "
-                    "again, and publish that."
+                    f"The consolidated metadata of {self._directory.name!r} differ from those of its array "
+                    f"{document.path!r}: {name} is {document.fields.get(name)!r} in the former, and "
+                    f"{own.get(name)!r} in {_DOCUMENT_NAMES[self._format]}. Call zarr.consolidate_metadata "
+                    "again, and publish the result."
                 )
-        return found
+        return document
 
     def prefetch(self, paths: Iterable[str]) -> None:
-        """Starts to read what `current` compares, of all arrays at once."""
+        """Starts reading the documents that `current` compares for these arrays."""
         if self._consolidated:
-            self._directory.get().prefetch([self._place(path) for path in paths])
+            self._directory.get().prefetch([self._document_path(path) for path in paths])
 
-    def _place(self, path: str) -> str:
-        return f"{path}/{_PATTERN_OF[self._format]}".lstrip("/")
+    def _document_path(self, path: str) -> str:
+        return f"{path}/{_DOCUMENT_NAMES[self._format]}".lstrip("/")
 
     def _members(self) -> list[str]:
+        """Returns the names of the files and folders in the store, and prefetches their documents."""
         names = self._directory.get().names()
-        if len(names) > _MOST_MEMBERS:
+        if len(names) > _MAX_MEMBERS:
             raise LimitError(
-                f"{self._directory.name!r} has {len(names)} members, more than the limit of {_MOST_MEMBERS} "
-                "without consolidated metadata: name those to read, ZarrReader(variables=[…])."
+                f"{self._directory.name!r} has {len(names)} members, more than the limit of {_MAX_MEMBERS} "
+                "without consolidated metadata: name the arrays with ZarrReader(variables=[…])."
             )
-        self._directory.get().prefetch([f"{name}/{_PATTERN_OF[self._format]}" for name in names])
+        self._directory.get().prefetch(
+            [f"{name}/{_DOCUMENT_NAMES[self._format]}" for name in names]
+        )
         return names
 
-    def _one(self, path: str) -> Document | None:
+    def _read(self, path: str) -> Document | None:
+        """Reads the document of an array; returns None if there is no array at this path."""
         if self._format == 3:  # noqa: PLR2004 - the version
             fields = self._load(f"{path}/zarr.json")
-            return None if fields is None else dict(_of_version_3({path: fields})).get(path)
+            return None if fields is None else dict(_documents_version_3({path: fields})).get(path)
         fields = self._load(f"{path}/.zarray")
         if fields is None:
             return None
         attributes = self._load(f"{path}/.zattrs") or {}
         parts = {f"{path}/.zarray": fields, f"{path}/.zattrs": attributes}
-        return dict(_of_version_2(parts)).get(path)
+        return dict(_documents_version_2(parts)).get(path)
 
     def _load(self, path: str) -> dict[str, Any] | None:
+        """Returns the content of a JSON file, or None if the store has no such file."""
         try:
             file = self._directory.get().open(path)
-        except (ObjectNotFoundError, FormatError):  # FormatError: there is a file on the way
+        except (ObjectNotFoundError, FormatError):  # FormatError: a part of the path is a file
             return None
         what = f"{path!r} of {self._directory.name!r}"
         self._directory.get().limits.check("listing_bytes", file.size, what)
         try:
-            found = json.loads(file.read_at(0, file.size), object_pairs_hook=unique_names)
+            fields = json.loads(file.read_at(0, file.size), object_pairs_hook=unique_names)
         except (ValueError, RecursionError) as error:
-            raise FormatError(f"{what} is not usable JSON: {error}. Publish it again.") from error
-        if not isinstance(found, dict):
-            raise FormatError(f"{what} is no JSON object. Publish it again.")
-        return found
+            raise FormatError(f"{what} is not valid JSON: {error}. Publish it again.") from error
+        if not isinstance(fields, dict):
+            raise FormatError(f"{what} is not a JSON object. Publish it again.")
+        return fields
 
 
-def _of_version_3(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
+def _documents_version_3(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
     for path, fields in members.items():
         if isinstance(fields, dict) and fields.get("node_type") == "array":
             yield path, Document(path, 3, fields, _names(fields.get("dimension_names")))
 
 
-def _of_version_2(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
+def _documents_version_2(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
     for key, fields in members.items():
         path, _, kind = key.rpartition("/")
         if kind == ".zarray" and isinstance(fields, dict):
@@ -184,10 +189,11 @@ def _of_version_2(members: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
             yield path, Document(path, 2, fields, _names(names))
 
 
-def _names(found: object) -> tuple[Any, ...]:
-    return tuple(found) if isinstance(found, list) else ()
+def _names(value: object) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else ()
 
 
-def _member(fields: dict[str, Any], name: str, default: dict[str, Any]) -> dict[str, Any]:
-    found = fields.get(name)
-    return found if isinstance(found, dict) else default
+def _object_in(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns the JSON object in a field, or an empty dict if the field has another type."""
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The reader: a slice along the leading axis of each array is a sample."""
+"""The reader of Zarr stores. A sample has a row of each array, that is a slice along its leading axis."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from ipfs_dataset_core import FormatError, IPFSDatasetError, ObjectDirectory, Reader
-from ipfs_dataset_zarr.index import RowsIndex
-from ipfs_dataset_zarr.open_store import Opened
+from ipfs_dataset_zarr.index import StoreIndex
+from ipfs_dataset_zarr.open_store import OpenStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 30
 
-# How many samples are on their way while one is used; memory bounds them too.
-_AHEAD = 32
+_READ_AHEAD = 32  # samples that are read ahead, if the row cache has space for them
 
 
 class ZarrReader(Reader):
-    """Reads a Zarr store as a sample ``(name:number, {path: row})`` per row along the leading axis.
+    """Reads each row of the arrays, along the leading axis, as a sample ``(name:number, {path: row})``.
 
-    A sample reads the chunks that hold its rows. Of a store that is one array, a sample is the row itself.
+    Reading a sample reads the chunks that contain its rows. If the store is a single array, the value of a
+    sample is the row, without a dict.
 
     Args:
-        variables: The paths of the arrays to read, such as ``"t2m"``; they must have equally many rows. By
-            default the largest and those that share its leading axis.
-        max_bytes: A row and the chunks that it is in, of more bytes, are a `LimitError`.
+        variables: The paths of the arrays to read, such as ``"t2m"``; they must have the same number of rows.
+            By default, these are the largest array and those that share its leading axis.
+        max_bytes: The maximum number of bytes in memory for a row and its chunks; more raise `LimitError`.
     """
 
     cheap_index = True
@@ -38,67 +38,70 @@ class ZarrReader(Reader):
     def __init__(
         self, *, variables: Sequence[str] | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
-        named = [variables] if isinstance(variables, str) else variables
-        self._variables = None if named is None else list(named)
+        paths = [variables] if isinstance(variables, str) else variables
+        self._variables = None if paths is None else list(paths)
         self._max_bytes = max_bytes
-        self._forget()
+        self._reset()
 
     def samples(self, source: ObjectDirectory) -> Iterator[Sample]:
         index = self.index(source)
         for position in range(len(index)):
-            self.prefetch(source, index, range(position, min(position + _AHEAD, len(index))))
+            self.prefetch(source, index, range(position, min(position + _READ_AHEAD, len(index))))
             yield self.read(source, index, position)
 
-    def index(self, source: ObjectDirectory) -> RowsIndex:
-        """Returns how many samples there are; reads the metadata of the store only.
+    def index(self, source: ObjectDirectory) -> StoreIndex:
+        """Returns the number of samples; this reads only the metadata of the store.
 
         Raises:
-            FormatError: It is no Zarr store, or damaged, or its arrays have not equally many rows.
-            LimitError: There are too many samples, or too large ones.
+            FormatError: The source is not a Zarr store or is damaged, or its arrays have different numbers of
+                rows.
+            LimitError: There are too many samples, or a sample is larger than `max_bytes`.
         """
         if not isinstance(source, ObjectDirectory):
             raise FormatError(
-                f"{source.name!r} is a file: the format 'zarr' reads a directory, not a ZIP of one."
+                f"{source.name!r} is a file: the format 'zarr' reads a directory, and not a ZIP archive."
             )
-        opened = self._opened(source)
-        arrays = opened.arrays(opened.paths(self._variables))
+        store = self._store(source)
+        arrays = store.arrays(store.paths(self._variables))
         counts = {array.count for array in arrays}
         if len(counts) != 1:
             lengths = ", ".join(f"{array.path} has {array.count}" for array in arrays)
             raise FormatError(
-                f"The arrays of {source.name!r} have not equally many rows: {lengths or 'none are named'}. "
-                "Choose some by ZarrReader(variables=[…])."
+                f"The arrays of {source.name!r} do not have the same number of rows: "
+                f"{lengths or 'variables= is empty'}. Choose arrays with ZarrReader(variables=[…])."
             )
         (count,) = counts
         source.limits.check("members", count, repr(source.name))
         paths = tuple(array.path for array in arrays)
-        return RowsIndex(source.name, paths, count, sum(array.read_bytes for array in arrays))
+        return StoreIndex(source.name, paths, count, sum(array.read_bytes for array in arrays))
 
     def prefetch(
         self, source: ObjectDirectory, index: MemberIndex, positions: Sequence[int]
     ) -> None:
-        with suppress(IPFSDatasetError):  # said where the sample is read
-            self._opened(source).prefetch(cast("RowsIndex", index).paths, positions)
+        with suppress(IPFSDatasetError):  # `read` raises it again
+            self._store(source).prefetch(cast("StoreIndex", index).paths, positions)
 
     def read(self, source: ObjectDirectory, index: MemberIndex, position: int) -> Sample:
-        paths = cast("RowsIndex", index).paths
-        return index.name(position), self._opened(source).sample(paths, position)
+        paths = cast("StoreIndex", index).paths
+        return index.name(position), self._store(source).sample(paths, position)
 
-    def _opened(self, source: ObjectDirectory) -> Opened:
+    def _store(self, source: ObjectDirectory) -> OpenStore:
         if self._process != os.getpid():
-            self._forget()  # what reads ahead in the parent never arrives here
-        opened = self._open.get(source)
-        if opened is None:
-            opened = self._open[source] = Opened(source, self._max_bytes)
-        return opened
+            self._reset()  # rows that the parent process is still reading never arrive in a forked one
+        store = self._open.get(source)
+        if store is None:
+            store = self._open[source] = OpenStore(source, self._max_bytes)
+        return store
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._process = os.getpid()
-        self._open: weakref.WeakKeyDictionary[ObjectDirectory, Opened] = weakref.WeakKeyDictionary()
+        self._open: weakref.WeakKeyDictionary[ObjectDirectory, OpenStore] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_open"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._forget()
+        self._reset()

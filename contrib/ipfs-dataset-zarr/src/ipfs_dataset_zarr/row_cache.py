@@ -1,4 +1,4 @@
-"""The runs of rows that were read last, and those that are being read."""
+"""A cache for runs of rows. Rows that share their chunks are read together, as a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_zarr.array import Array
 
-KEPT_BYTES = 64 << 20
+CACHE_BYTES = 64 << 20
 
 Key = tuple[str, int]
+"""The path of an array and the number of a run."""
 
 
-class Runs:
-    """Reads runs of rows, each once at a time; safe from any thread."""
+class RowCache:
+    """The runs that were used last, up to 64 MiB, including runs that are still being read.
+
+    The class is thread-safe. A run is read once, however many threads need it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,17 +31,17 @@ class Runs:
         self._size = 0
 
     def row(self, array: Array, position: int) -> Any:
-        """Returns a row of its own; raises like `Array.rows`."""
-        run, within = divmod(position, array.step)
+        """Returns a copy of a row; waits until its run has been read. Raises like `Array.rows`."""
+        run, offset = divmod(position, array.step)
         try:
             rows = self.start(array, run).result()
         except BaseException:
-            self._drop((array.path, run))  # another attempt may go better
+            self._drop((array.path, run))  # the next attempt reads the run again
             raise
-        return rows[within].copy()
+        return rows[offset].copy()
 
     def start(self, array: Array, run: int) -> Future[Any]:
-        """Starts to read a run, if it is not there or on its way."""
+        """Returns the future of a run, and starts reading it if it is not in the cache."""
         key = array.path, run
         with self._lock:
             if key in self._futures:
@@ -47,9 +51,9 @@ class Runs:
             size = array.step * array.row_bytes
             self._futures[key] = future, size
             self._size += size
-            while self._size > KEPT_BYTES and len(self._futures) > 1:
-                _, (_, dropped) = self._futures.popitem(last=False)
-                self._size -= dropped
+            while self._size > CACHE_BYTES and len(self._futures) > 1:
+                _, (_, oldest_size) = self._futures.popitem(last=False)
+                self._size -= oldest_size
             return future
 
     def _drop(self, key: Key) -> None:

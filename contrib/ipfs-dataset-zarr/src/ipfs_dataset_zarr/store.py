@@ -1,13 +1,13 @@
-"""One array of a directory as a store of zarr's: what is absent is proven, what does not arrive is an error.
+"""The store from which zarr reads the chunks of an array.
 
-To zarr, a chunk that is absent is full of the fill value. So None, which says that, is returned only for
-what a directory has no entry for; nothing else that goes wrong may look like it.
+zarr fills a chunk with the fill value if the store returns None for it. So None is returned only if the
+directory, which is verified, has no entry for the chunk; everything else that goes wrong is an error.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NoReturn
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
@@ -22,81 +22,86 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from ipfs_dataset_core import ObjectFile, Span
-    from ipfs_dataset_zarr.borrowed_directory import Borrowed
+    from ipfs_dataset_zarr.directory_reference import DirectoryReference
 
-_MOST_THREADS = 16
+_MAX_READS = 16
 _KEPT_FILES = 16
 
 
 class ArrayStore(Store):
-    """Reads the chunks of one array; safe from any thread.
+    """Reads the chunks of one array. The class is thread-safe.
 
     Args:
-        directory: The Zarr store.
-        path: The array.
-        documents: Its metadata by key, already read and checked.
+        directory: The directory of the Zarr store.
+        path: The path of the array.
+        documents: The metadata documents of the array by key, already checked.
 
     Attributes:
-        most_bytes: How many bytes a file may have.
-        most_part_bytes: How many bytes a part of one may have.
-        has_fill_value: Whether chunks may be absent, and are full of that value.
+        max_bytes: The maximum number of bytes of a file.
+        max_part_bytes: The maximum number of bytes of a part of a file, such as a chunk in a shard.
+        has_fill_value: Whether chunks may be absent, because the array has a fill value for them.
     """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = False
 
-    def __init__(self, directory: Borrowed, path: str, documents: dict[str, bytes]) -> None:
+    def __init__(
+        self, directory: DirectoryReference, path: str, documents: dict[str, bytes]
+    ) -> None:
         super().__init__(read_only=True)
-        self.most_bytes = self.most_part_bytes = 0
+        self.max_bytes = self.max_part_bytes = 0
         self.has_fill_value = True
         self._directory = directory
         self._prefix = f"{path}/" if path else ""
         self._documents = documents
-        self._threads = asyncio.Semaphore(_MOST_THREADS)
-        # Of a shard, part after part is read.
-        self._chunk = lru_cache(_KEPT_FILES)(self._find)
+        self._reads = asyncio.Semaphore(_MAX_READS)
+        # Files stay open for a while, because the parts of a shard are read one by one.
+        self._file = lru_cache(_KEPT_FILES)(self._find)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         data = self._documents.get(key)
         if data is None:
-            async with self._threads:
-                data = await in_thread(lambda: self.read(key, byte_range))
+            async with self._reads:
+                data = await in_thread(partial(self.read, key, byte_range))
         return None if data is None else prototype.buffer.from_bytes(data)
 
     def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
-        """Returns a chunk, or exactly the bytes asked for of it; None where it is proven to be absent.
+        """Returns a file or a part of it, or None if the directory has no such file.
 
         Raises:
-            TransportError: It did not arrive.
-            FormatError: It is too short, or no file.
-            LimitError: It is larger than a chunk can be.
+            TransportError: The bytes did not arrive.
+            FormatError: The file is too short for the part or is a directory, or it is absent and the array
+                has no fill value.
+            LimitError: The bytes are more than `max_bytes` or `max_part_bytes`.
         """
-        file = self._chunk(key)
+        file = self._file(key)
         if file is None:
             if not self.has_fill_value:
                 raise FormatError(
                     f"The chunk {self._prefix + key!r} of {self._directory.name!r} is missing, and the "
-                    "array has no fill value: the store is not whole. Publish it again, and whole."
+                    "array has no fill value: the store is incomplete. Publish it again from a complete copy."
                 )
             return None
         start, stop = _span(file, byte_range)
-        most = self.most_bytes if byte_range is None else self.most_part_bytes
-        if stop - start > most:
+        limit = self.max_bytes if byte_range is None else self.max_part_bytes
+        if stop - start > limit:
             raise LimitError(
-                f"A chunk, in {file.name!r}, has {stop - start} bytes, where packed chunks of its array have "
-                f"{most} at the most."
+                f"A chunk in {file.name!r} has {stop - start} bytes, but compressed chunks of its array have "
+                f"at most {limit}."
             )
         try:
             return file.read_at(start, stop - start)
-        except ObjectNotFoundError as error:  # that it is there is proven
+        except (
+            ObjectNotFoundError
+        ) as error:  # the directory has the file, so the chunk is not absent
             raise TransportError(str(error)) from error
 
     def prefetch(self, key: str, spans: Iterable[Span]) -> None:
-        """Starts fetching parts of a chunk that is there."""
-        file = self._chunk(key)
+        """Starts fetching parts of a file; does nothing if the file is absent."""
+        file = self._file(key)
         if file is not None:
             file.prefetch((start, stop) for start, stop in spans if stop <= file.size)
 
@@ -115,22 +120,22 @@ class ArrayStore(Store):
         return key in self._documents
 
     async def set(self, key: str, value: Buffer) -> NoReturn:
-        self._refuse()
+        self._raise_unsupported()
 
     async def delete(self, key: str) -> NoReturn:
-        self._refuse()
+        self._raise_unsupported()
 
     def list(self) -> AsyncIterator[str]:
-        self._refuse()
+        self._raise_unsupported()
 
     def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        self._refuse()
+        self._raise_unsupported()
 
     def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        self._refuse()
+        self._raise_unsupported()
 
-    def _refuse(self) -> NoReturn:
-        raise NotImplementedError("the chunks of an array are read by name")
+    def _raise_unsupported(self) -> NoReturn:
+        raise NotImplementedError("this store only reads chunks by key")
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -139,12 +144,13 @@ class ArrayStore(Store):
         return id(self)
 
 
-def _span(file: ObjectFile, asked: ByteRequest | None) -> Span:
-    """Returns the bytes that zarr asks for.
+def _span(file: ObjectFile, request: ByteRequest | None) -> Span:
+    """Returns the positions of the bytes that zarr requests.
 
-    It takes an empty part of a shard for an absent chunk, so a shard that ends early must not give one.
+    Raises:
+        FormatError: The file ends earlier. zarr would take an empty part of a shard for an absent chunk.
     """
-    match asked:
+    match request:
         case None:
             return 0, file.size
         case RangeByteRequest(start, stop):
@@ -155,7 +161,7 @@ def _span(file: ObjectFile, asked: ByteRequest | None) -> Span:
             span = file.size - size, file.size
     if not 0 <= span[0] < span[1] <= file.size:
         raise FormatError(
-            f"A chunk, in {file.name!r}, is damaged: it has {file.size} bytes, and {span[0]} to {span[1]} "
-            "are to be read. Publish it again, and whole."
+            f"A chunk in {file.name!r} is damaged: the file has {file.size} bytes, and the chunk would be in "
+            f"its bytes {span[0]} to {span[1]}. Publish it again from a complete copy."
         )
     return span

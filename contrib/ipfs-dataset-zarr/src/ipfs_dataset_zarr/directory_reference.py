@@ -1,4 +1,4 @@
-"""A directory that somebody else keeps open: a cache keyed by it must not keep it alive."""
+"""A weak reference to a directory, for values of a cache whose keys are directories."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectDirectory
 
 
-class Borrowed:
-    """A Zarr store's directory, as long as its owner has it.
+class DirectoryReference:
+    """A weak reference to the directory of a Zarr store. The dataset that reads the store owns the directory.
 
     Attributes:
-        name: The directory's.
+        name: The name of the directory.
     """
 
     def __init__(self, directory: ObjectDirectory) -> None:
@@ -26,7 +26,7 @@ class Borrowed:
         """Returns the directory.
 
         Raises:
-            TransportError: Its owner let it go while it was read.
+            TransportError: The directory was freed while it was read.
         """
         directory = self._directory()
         if directory is None:
