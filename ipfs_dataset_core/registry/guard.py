@@ -7,6 +7,7 @@ so watching a sample costs a fraction of a microsecond.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -126,7 +127,7 @@ class Watch:
         seconds = now - self._since
         if seconds >= self._next:
             self._next *= 2
-            frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
+            frame = _frame_of(self._thread)
             if self._visible and not self._origin.built_in and not _waits_for_data(frame):
                 self._warn(seconds)
             where = ""
@@ -146,6 +147,21 @@ class Watch:
             # Without numbers and names, so that a plugin that is slow for every sample causes a single
             # warning.
             warn_once(message, f"{self._origin}: hangs at {self.doing}")
+
+
+def _frame_of(thread: int) -> FrameType | None:
+    """Returns what a thread runs; None if it has ended.
+
+    Before Python 3.11.9, a garbage collection within `sys._current_frames` may let another thread run while a
+    lock of the interpreter is held that this other thread needs: https://github.com/python/cpython/issues/106883.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _waits_for_data(frame: FrameType | None) -> bool:

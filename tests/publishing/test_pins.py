@@ -95,8 +95,16 @@ def test_pins_of_a_node_have_names(kubo):
     assert cid not in {str(pin.cid) for pin in list_pins(kubo.api)}
     with pytest.raises(ObjectNotFoundError, match="not pinned"):
         remove_pin(cid, kubo.api)
-    with pytest.raises(TransportError, match="max 255 bytes"):
-        add_pin(cid, kubo.api, name="x" * 300)
+
+
+def test_names_of_pins_are_as_long_as_a_node_allows(kubo):
+    cid = export(kubo.api, name="x")
+    longest = "x" + 127 * "é"
+    add_pin(cid, kubo.api, name=longest)
+    assert Pin(cid=CID.parse(cid), name=longest) in list_pins(kubo.api)
+    with pytest.raises(AddressError, match="256 bytes, more than 255"):
+        add_pin(cid, kubo.api, name=longest + "x")
+    assert Pin(cid=CID.parse(cid), name=longest) in list_pins(kubo.api)
 
 
 ONE = make_cid(b"one", RAW)
