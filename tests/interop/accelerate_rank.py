@@ -19,7 +19,7 @@ from ipfs_dataset import (
     MixedDataset,
     ShuffleDataset,
 )
-from tests.support.interop import BATCH, numbers
+from tests.support.interop import BATCH, choose_start_method, numbers
 
 
 def main(report: str, address: str, url: str) -> None:
@@ -79,5 +79,6 @@ def main(report: str, address: str, url: str) -> None:
 
 
 if __name__ == "__main__":
+    choose_start_method()
     warnings.simplefilter("ignore")
     main(*sys.argv[1:])

@@ -21,7 +21,7 @@ from ipfs_dataset import (
     MixedDataset,
     ShuffleDataset,
 )
-from tests.support.interop import BATCH, numbers
+from tests.support.interop import BATCH, choose_start_method, numbers
 
 
 class Recording(LightningModule):
@@ -109,6 +109,7 @@ def main(report: str, address: str, url: str) -> None:
 
 
 if __name__ == "__main__":
+    choose_start_method()
     warnings.simplefilter("ignore")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ from ipfs_dataset import (
     IPFSIterableDataset,
     ShuffleDataset,
 )
-from tests.support.interop import BATCH, numbers
+from tests.support.interop import BATCH, choose_start_method, numbers
 
 # In the first epoch, and in the second.
 CUTS = (3, 10)
@@ -118,6 +118,7 @@ def main(report: str, address: str, url: str) -> None:
 
 
 if __name__ == "__main__":
+    choose_start_method()
     warnings.simplefilter("ignore")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -40,6 +41,15 @@ def library(name: str) -> Any:
 def numbers(samples: Iterable[tuple[str, bytes]]) -> torch.Tensor:
     """Collates samples of the archive to their numbers: what frameworks send to other ranks are tensors."""
     return torch.tensor([int(data) for _, data in samples])
+
+
+def choose_start_method() -> None:
+    """Starts workers without the threads of a rank, where a worker that is forked beside them may hang.
+
+    Python before 3.10.15, and 3.11 before 3.11.10, does: https://github.com/python/cpython/issues/112275.
+    """
+    if sys.version_info < (3, 10, 15) or (3, 11) <= sys.version_info < (3, 11, 10):
+        multiprocessing.set_start_method("forkserver")
 
 
 def number(sample: tuple[str, bytes]) -> int:
