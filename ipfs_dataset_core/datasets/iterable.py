@@ -39,7 +39,12 @@ from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
 from ipfs_dataset_core.order.order_state import OrderState, joined_ids
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
-from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
+from ipfs_dataset_core.order.sharding import (
+    ReaderRank,
+    known_distribution,
+    known_split,
+    makes_ranks_equal,
+)
 from ipfs_dataset_core.order.shuffled_blocks import default_block, default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import stop_of_stream
 from ipfs_dataset_core.reading.connections import Connections
@@ -215,7 +220,7 @@ class IPFSIterableDataset(ResumableStream):
         job, _ = reader_of_stream(self._carried, self._split)
         distribution = self._distribution or job.distribution
         self.check_countable(
-            replaces=self._batch is not None or (job.world > 1 and distribution != "uneven")
+            replaces=self._batch is not None or makes_ranks_equal(job.world, distribution)
         )
         with short_traceback:
             total = self._total()
@@ -325,8 +330,10 @@ class IPFSIterableDataset(ResumableStream):
     def shares(self) -> str:
         own = []
         if hasattr(self, "_objects"):
+            job, _ = reader_of_stream(self._carried, self._split)
+            must_be_equal = makes_ranks_equal(job.world, self._distribution or job.distribution)
             own = [super().shares()]
-            if self._order.is_laned and self._batch is None and self._must_be_equal():
+            if self._order.is_laned and self._batch is None and must_be_equal:
                 own = [f"turns of {self._places_of_ranks()}"]
         return ", ".join([*own, *(stream.shares() for stream in self._wrapped())])
 
@@ -334,19 +341,14 @@ class IPFSIterableDataset(ResumableStream):
         job, _ = reader_of_stream(self._carried, self._split)
         if job.world == 1:
             return None
+        distribution = self._distribution or job.distribution
         total = self._total()
-        if total is None and self._must_be_equal():
+        if total is None and makes_ranks_equal(job.world, distribution):
             with suppress(FormatError):  # raised when it is read
                 total = sum(len(shard) for item in self._objects for shard in item.shards())
         if total is None:
             return None
-        distribution = self._distribution or job.distribution
         return stop_of_stream(total, 0, job.world, self._batch, distribution)
-
-    def _must_be_equal(self) -> bool:
-        """Returns whether samples are added or left out so that ranks get equally many."""
-        job, _ = reader_of_stream(self._carried, self._split)
-        return job.world > 1 and (self._distribution or job.distribution) != "uneven"
 
     def order_dict(self) -> dict[str, Any]:
         order = super().order_dict() if hasattr(self, "_objects") else {}

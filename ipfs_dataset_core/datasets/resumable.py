@@ -471,12 +471,11 @@ class ResumableStream(IterableDataset[Any]):
         reading = self._reading(iteration.epoch, iteration.start)
         resume, self._resume = self._resume, None
         # Not for a later epoch, which workers begin with the copy of the stream that the state was loaded in.
-        if resume is None or not (loaded or resume.place == (iteration.epoch, iteration.start)):
-            taken = 0
-        else:
+        taken = 0
+        if resume is not None and (loaded or resume.place == (iteration.epoch, iteration.start)):
             taken = resume.taken
             self._check_reader(resume, reading)
-        if self._shared_as is not None and iteration.start:
+        elif self._shared_as is not None and iteration.start:
             self._check_sharing(self._shared_as)
         self._record = Record(reading, taken, progress.times_set)
         return self._record

@@ -32,7 +32,12 @@ from ipfs_dataset_core.order.laned_order import (
 )
 from ipfs_dataset_core.order.order_state import OrderState
 from ipfs_dataset_core.order.reader_rank import job_to_carry, reader_of_stream
-from ipfs_dataset_core.order.sharding import ReaderRank, known_distribution, known_split
+from ipfs_dataset_core.order.sharding import (
+    ReaderRank,
+    known_distribution,
+    known_split,
+    makes_ranks_equal,
+)
 from ipfs_dataset_core.order.shuffled_blocks import default_window, keyed_random
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, stop_of_stream
 from ipfs_dataset_core.runtime.whole_numbers import known_seed, whole_number
@@ -404,7 +409,7 @@ class ShuffleDataset(ResumableStream):
     def _replaces(self, job: Job) -> bool:
         """Returns whether a skipped sample is replaced by another, because ranks have to be equal."""
         distribution = self._given_distribution or job.distribution
-        return self._batch is not None or (job.world > 1 and distribution != "uneven")
+        return self._batch is not None or makes_ranks_equal(job.world, distribution)
 
     def _by_number(
         self,

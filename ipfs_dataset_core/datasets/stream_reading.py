@@ -21,9 +21,10 @@ from ipfs_dataset_core.datasets.streaming import (
 )
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, IPFSDatasetWarning
 from ipfs_dataset_core.order.laned_order import LanedOrder, blocks_in_order, lanes_of_reader
-from ipfs_dataset_core.order.sharding import range_of_reader
+from ipfs_dataset_core.order.sharding import makes_ranks_equal, range_of_reader
 from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder
 from ipfs_dataset_core.order.stream_places import ReaderPlaces, between, stop_of_stream
+from ipfs_dataset_core.runtime.cached_property import cached_property
 from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.user_warnings import warn_user
 
@@ -113,7 +114,7 @@ class StreamOrder:
         return ReaderPlaces(reader, batch, start, stop, contiguous=not self.is_laned)
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, slots=False)
 class StreamReading:
     """Reads the share of one reader in one iteration.
 
@@ -147,10 +148,6 @@ class StreamReading:
     progress: EpochProgress
     within: tuple[int, int] = (0, 0)
     in_parts: bool = attrs.field(init=False)
-    # What was found out about the shards: each is looked at once in an iteration.
-    _counted: tuple[int | None] | None = attrs.field(init=False, default=None)
-    _parts: tuple[list[int] | None] | None = attrs.field(init=False, default=None)
-    _lanes: tuple[ConcatenatedShards, list[Shard]] | None = attrs.field(init=False, default=None)
     # Number of samples left out before the part of this reader that has no places.
     _left_out: int | None = attrs.field(init=False, default=None)
 
@@ -161,7 +158,7 @@ class StreamReading:
 
     @property
     def _must_be_equal(self) -> bool:
-        return self.reader.world > 1 and self.distribution != "uneven"
+        return makes_ranks_equal(self.reader.world, self.distribution)
 
     @property
     def left_out(self) -> int:
@@ -182,7 +179,7 @@ class StreamReading:
         if self.order.is_laned:
             return chain.from_iterable(self._in_lanes(taken))
         if self.in_parts:
-            return self._in_parts(self._shards(), taken)
+            return self._in_parts(self._shards, taken)
         return chain.from_iterable(self._in_order(taken))
 
     def last_place(self, taken: int, rank: int) -> int | None:
@@ -197,16 +194,16 @@ class StreamReading:
         """
         reader = attrs.evolve(self.reader, rank=rank)
         if self.in_parts and not self.order.is_laned:
-            counts = self._counts_of_parts(self._shards())
+            counts = self._counts_of_parts
             if counts is None:
                 return None
             start, stop = range_of_reader(sum(counts), reader, self.distribution)
             return start + taken - 1 if taken <= stop - start else None
         if not self.order.is_laned:
-            places = self.order.places(reader, self.start, self._total(), self.distribution)
+            places = self.order.places(reader, self.start, self._total, self.distribution)
             return next(places.stretches(taken - 1), (None,))[0]
         if self.in_parts:
-            joined, rest = self._mixed_and_rest()
+            joined, rest = self._mixed_and_rest
             if rest and taken > self._turns_below(len(joined)):
                 return None
         places = self.order.places(reader, self.start, None, self.distribution)
@@ -221,13 +218,17 @@ class StreamReading:
         with suppress(FormatError):  # samples cannot be counted, so nothing replaces damaged ones
             self.skipping.replace_from(ConcatenatedShards(shards))
 
+    # Each shard is looked at once in an iteration: one that cannot be opened would be skipped again, and
+    # whether the samples of one are counted may change while it is read.
+
+    @cached_property
     def _shards(self) -> list[Shard]:
         if self._must_be_equal:
             return [shard for _, item in self.objects for shard in item.shards()]
         return list(self.skipping.shards(item for _, item in self.objects))
 
     def _in_parts(self, shards: Sequence[Shard], taken: int) -> Iterator[Sample]:
-        counts = self._counts_of_parts(shards)
+        counts = self._counts_of_parts
         if counts is not None:
             yield from part_by_number(
                 shards, counts, self.reader, self.distribution, skipping=self.skipping, taken=taken
@@ -237,14 +238,14 @@ class StreamReading:
             self._left_out = self.skipping.left_out
         yield from part_by_bytes(shards, self.reader, self.skipping, taken)
 
-    def _counts_of_parts(self, shards: Sequence[Shard]) -> list[int] | None:
-        if self._parts is None:
-            self._parts = (counts_of_parts(shards, self.reader, self.distribution),)
-        return self._parts[0]
+    @cached_property
+    def _counts_of_parts(self) -> list[int] | None:
+        shards = self._mixed_and_rest[1] if self.order.is_laned else self._shards
+        return counts_of_parts(shards, self.reader, self.distribution)
 
     def _in_order(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators, to be read one after the other; see `_in_lanes`."""
-        total = self._total()
+        total = self._total
         places = self.order.places(self.reader, self.start, total, self.distribution)
         first, before = self.within
         for turn in range(-(-places.stop // total) if total and places.stop else 1):
@@ -255,16 +256,14 @@ class StreamReading:
                 runs = _between(runs, turn * total, (turn + 1) * total)
             yield reading.read(self._opened(reading, 0 if turn else first), runs)
 
+    @cached_property
     def _total(self) -> int | None:
-        """Returns the number of samples; None if nothing depends on it."""
-        if self._counted is None:
-            total = None
-            if self.reader.world > 1:
-                shards = self._shards()
-                if self._must_be_equal or all(shard.is_counted() for shard in shards):
-                    total = count_of(shards)
-            self._counted = (total,)
-        return self._counted[0]
+        """The number of samples; None if nothing depends on it."""
+        if self.reader.world == 1:
+            return None
+        if self._must_be_equal or all(shard.is_counted() for shard in self._shards):
+            return count_of(self._shards)
+        return None
 
     def _opened(self, reading: InOrder, first: int) -> Iterator[Shard]:
         """Yields the shards of objects, opening each when it is needed; records its number of samples."""
@@ -306,7 +305,7 @@ class StreamReading:
 
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators, to be read one after the other; nesting generators would cost time."""
-        joined, rest = self._mixed_and_rest()
+        joined, rest = self._mixed_and_rest
         self.in_parts &= bool(rest)
         count, total = len(joined), self._count_with(joined, rest)
         places = self.order.places(self.reader, self.start, total, self.distribution)
@@ -328,17 +327,16 @@ class StreamReading:
                 start = max(0, self.start - behind) if total is None else 0
                 yield InOrder(self.skipping, start=start).read(rest, runs)
 
+    @cached_property
     def _mixed_and_rest(self) -> tuple[ConcatenatedShards, list[Shard]]:
-        """Returns the samples that are mixed, and the shards that follow in order."""
-        if self._lanes is None:
-            known = [
-                (shard, mixes)
-                for shard in self._shards()
-                for mixes in can_be_mixed(shard, self.skipping.policy)
-            ]
-            mixed = ConcatenatedShards([shard for shard, mixes in known if mixes])
-            self._lanes = mixed, [shard for shard, mixes in known if not mixes]
-        return self._lanes
+        """The samples that are mixed, and the shards that follow in order."""
+        known = [
+            (shard, mixes)
+            for shard in self._shards
+            for mixes in can_be_mixed(shard, self.skipping.policy)
+        ]
+        mixed = ConcatenatedShards([shard for shard, mixes in known if mixes])
+        return mixed, [shard for shard, mixes in known if not mixes]
 
     def _count_with(self, joined: ConcatenatedShards, rest: Sequence[Shard]) -> int | None:
         """Returns the number of samples; None if those of some shards are unknown and not needed.

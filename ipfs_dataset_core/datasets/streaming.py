@@ -17,7 +17,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.order.order_state import MOST_IN_A_BATCH, behind_the_end
 from ipfs_dataset_core.order.prefetch_hints import Upcoming
-from ipfs_dataset_core.order.sharding import overlaps, part, sample_ranges
+from ipfs_dataset_core.order.sharding import makes_ranks_equal, overlaps, part, sample_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -130,9 +130,7 @@ def counts_of_parts(
     Raises:
         FormatError: Ranks must be equal, but an object's samples cannot be counted.
     """
-    if (reader.world > 1 and distribution != "uneven") or all(
-        shard.is_counted() for shard in shards
-    ):
+    if makes_ranks_equal(reader.world, distribution) or all(shard.is_counted() for shard in shards):
         return [_count(shard) for shard in shards]
     return None
 

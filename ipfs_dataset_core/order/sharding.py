@@ -38,6 +38,11 @@ def known_split(split: Split) -> Split:
     return split
 
 
+def makes_ranks_equal(world: int, distribution: Distribution) -> bool:
+    """Returns whether samples are added or left out so that several ranks get equally many."""
+    return world > 1 and distribution != "uneven"
+
+
 @attrs.frozen
 class ReaderRank:
     """One reader: a worker of a rank.

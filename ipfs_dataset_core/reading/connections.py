@@ -259,10 +259,11 @@ class Connections:
     def _connect(self, addresses: tuple[str, ...]) -> Fetcher:
         # Opening a large .car file requires reading all of it, so the deadline of a read applies.
         with ExitStack() as opened, until(time.monotonic() + self.options.deadline):
-            transports, silent = [], None
+            named, transports, silent = self._named(), [], None
             for one in addresses:
+                position = named.index(one) if one in named else -1
                 try:
-                    transports.append(self._open(one))
+                    transports.append(self._open(one, position))
                 except SilentDiskError as error:
                     silent = error
                     continue
@@ -274,14 +275,16 @@ class Connections:
         origin = partial(_reduced, weakref.ref(self), addresses)
         return Fetcher(sources, self.options, origin)
 
-    def _open(self, address: str) -> Transport:
+    def _open(self, address: str, position: int) -> Transport:
         """Returns a new transport.
+
+        Args:
+            address: The address of the source.
+            position: Its number among the sources named by the user; -1 if it is none of them.
 
         Raises:
             SilentDiskError: It is local, and its disk does not answer.
         """
-        named = self._named()
-        position = named.index(address) if address in named else -1
         opening = partial(connect, address, options_for(self.options, address, position))
         if address_scheme(address) != "file":
             return opening()

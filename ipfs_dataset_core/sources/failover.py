@@ -56,10 +56,9 @@ class SourcePool:
     """
 
     def __init__(self, transports: Sequence[Transport], options: Options) -> None:
-        self._all = tuple(transports)
         self._options = options
         workers, in_flight = loader_workers(), options.max_requests
-        self.transports = tuple(
+        self._all = tuple(
             Source(
                 t,
                 in_flight,
@@ -69,7 +68,9 @@ class SourcePool:
                 timeout=options.timeout,
             )
             for t in transports
-            if t.local or not options.offline
+        )
+        self.transports = tuple(
+            source for source in self._all if source.local or not options.offline
         )
         self._hedged = None
         if len(self.transports) > 1:
@@ -308,9 +309,8 @@ class SourcePool:
                 in_reverse.callback(self._cache.close, self._options.timeout)
             if self._hedged is not None:
                 in_reverse.callback(self._hedged.close)
-            sources = {id(source.wrapped): source for source in self.transports}
-            for transport in reversed(self._all):
-                in_reverse.callback(sources.get(id(transport), transport).close)
+            for source in reversed(self._all):
+                in_reverse.callback(source.close)
 
     def first(
         self,
