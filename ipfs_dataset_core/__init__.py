@@ -139,7 +139,7 @@ if TYPE_CHECKING:
         repeated_name as repeated_name,
         unique_names as unique_names,
     )
-    from ipfs_dataset_core.toolkit.library_errors import library_errors as library_errors
+    from ipfs_dataset_core.toolkit.parser_errors import parser_errors as parser_errors
 
     __all__: list[str]
     _MODULE_OF: dict[str, str]
@@ -196,7 +196,7 @@ else:
                 "Extents FilesIndex NameTable RowsIndex SpanIndex pack_columns unpack_columns"
             ),
             "toolkit.json_values": "parse_json repeated_name unique_names",
-            "toolkit.library_errors": "library_errors",
+            "toolkit.parser_errors": "parser_errors",
         }.items()
         for name in names.split()
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ipfs_dataset_core import FileView, FormatError, LimitError, library_errors
+from ipfs_dataset_core import FileView, FormatError, LimitError, parser_errors
 from ipfs_dataset_hdf5.chunks import check_chunks
 from ipfs_dataset_hdf5.opening import open_file
 
@@ -152,7 +152,7 @@ class File:
     def reading(self, what: str) -> Iterator[None]:
         """Raises errors of the source unchanged, and turns those of HDF5 into `FormatError`s for `what`."""
         advice = "Publish it again from a complete file; datasets= can leave datasets out."
-        with library_errors(what, advice), self._view.errors():
+        with parser_errors(what, advice), self._view.errors():
             yield
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from ipfs_dataset_core import Extents, FormatError, library_errors
+from ipfs_dataset_core import Extents, FormatError, parser_errors
 from ipfs_dataset_mat.values import NoCounterpartError, rows_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def reading(what: str) -> Iterator[None]:
         what: What the error names.
     """
     advice = "It is damaged, or not a MATLAB file; publish it again from a file that MATLAB opens."
-    with library_errors(what, advice):
+    with parser_errors(what, advice):
         try:
             yield
         except NoCounterpartError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ipfs_dataset_core import library_errors
+from ipfs_dataset_core import parser_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ class Header(NamedTuple):
 
 def reading(what: str) -> AbstractContextManager[None]:
     """Returns a context manager that turns errors caused by damaged data into `FormatError`s for `what`."""
-    return library_errors(what, "Save it again with numpy.save or numpy.savez, and publish that.")
+    return parser_errors(what, "Save it again with numpy.save or numpy.savez, and publish that.")
 
 
 def parse_header(read_at: Callable[[int, int], bytes], size: int) -> Header:

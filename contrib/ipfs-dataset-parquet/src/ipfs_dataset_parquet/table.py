@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ipfs_dataset_core import FileView, FormatError, LimitError, library_errors
+from ipfs_dataset_core import FileView, FormatError, LimitError, parser_errors
 from ipfs_dataset_parquet.values import Conversion
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Table:
     def _reading(self) -> Iterator[None]:
         """Raises errors of the source unchanged, and turns those of Arrow into `FormatError`."""
         advice = "It is damaged, or not a Parquet file; publish it again from one that Arrow opens."
-        with library_errors(repr(self._name), advice):
+        with parser_errors(repr(self._name), advice):
             try:
                 with self._view.errors():
                     yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from ipfs_dataset_core import FormatError, LimitError, library_errors
+from ipfs_dataset_core import FormatError, LimitError, parser_errors
 from ipfs_dataset_zarr.codecs import checked_metadata_version_2, checked_metadata_version_3
 from ipfs_dataset_zarr.event_loop import in_thread, submit
 from ipfs_dataset_zarr.shards import Shards
@@ -145,7 +145,7 @@ class Array:
     def _reading(self) -> Iterator[None]:
         """Raises errors of the source unchanged, and turns those of zarr into `FormatError`."""
         advice = "Publish it again from a complete copy; variables= can leave arrays out."
-        with library_errors(self._what, advice):
+        with parser_errors(self._what, advice):
             try:
                 yield
             except (FormatError, LimitError) as error:

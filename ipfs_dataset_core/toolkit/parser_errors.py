@@ -1,4 +1,4 @@
-"""Errors of libraries that parse data: whatever they raise for damaged data becomes a typed error."""
+"""Errors of other packages' parsers: whatever they raise for damaged data becomes a typed error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def library_errors(what: str, advice: str) -> Iterator[None]:
-    """Turns the errors that a library raises in this context into errors of this library.
+def parser_errors(what: str, advice: str) -> Iterator[None]:
+    """Turns the errors that a parser of another package raises in this context into errors of this library.
 
     Errors of this library, such as those of the source, pass through.
 
@@ -23,7 +23,7 @@ def library_errors(what: str, advice: str) -> Iterator[None]:
 
     Raises:
         LimitError: The data declare more than fits in memory.
-        FormatError: The library raised anything else.
+        FormatError: The parser raised anything else.
     """
     try:
         yield

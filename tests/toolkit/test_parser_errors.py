@@ -9,7 +9,7 @@ from ipfs_dataset_core import (
     LimitError,
     StateError,
     TransportTimeoutError,
-    library_errors,
+    parser_errors,
 )
 
 
@@ -23,7 +23,7 @@ from ipfs_dataset_core import (
     ],
 )
 def test_what_a_library_raises_becomes_a_typed_error(raised, kind, message):
-    with pytest.raises(kind) as caught, library_errors("'a.zip'", "Publish it again."):
+    with pytest.raises(kind) as caught, parser_errors("'a.zip'", "Publish it again."):
         raise raised
     assert str(caught.value) == message
     assert caught.value.__cause__ is raised
@@ -33,12 +33,12 @@ def test_what_a_library_raises_becomes_a_typed_error(raised, kind, message):
     "raised", [TransportTimeoutError("late"), StateError("s"), KeyboardInterrupt()]
 )
 def test_errors_of_this_library_and_interrupts_pass_through(raised):
-    with pytest.raises(type(raised)) as caught, library_errors("it", "Do this."):
+    with pytest.raises(type(raised)) as caught, parser_errors("it", "Do this."):
         raise raised
     assert caught.value is raised
 
 
 def test_what_works_is_left_alone():
-    with library_errors("it", "Do this."):
+    with parser_errors("it", "Do this."):
         done = True
     assert done
