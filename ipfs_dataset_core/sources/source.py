@@ -22,11 +22,11 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.interfaces.transports import WrapperTransport
 from ipfs_dataset_core.runtime.deadlines import time_left
 from ipfs_dataset_core.sources.disk_calls import DiskCalls, SilentDiskError
-from ipfs_dataset_core.sources.request_slots import RequestSlots
 from ipfs_dataset_core.sources.retry import rate_limit_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from types import TracebackType
 
     from ipfs_dataset_core.interfaces import ByteStream, Span
     from ipfs_dataset_core.interfaces.transports import Transport
@@ -55,6 +55,66 @@ def loader_workers() -> int:
     data = sys.modules.get("torch.utils.data")  # without torch, this cannot be a worker
     info = None if data is None else data.get_worker_info()
     return 1 if info is None else int(info.num_workers)
+
+
+class RequestSlots:
+    """A semaphore whose number of permits shrinks and grows like TCP's congestion window. Thread-safe.
+
+    When a source limits requests, all requests that wait for it would otherwise be sent at once after the
+    waiting time, and most of them rejected again. Instead, a single request is sent, and one more
+    concurrently after each round of successful requests.
+
+    Args:
+        most: Maximum number of permits.
+        name: Name of the source for messages.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._name = name
+        self._most = float(most)
+        self._allowed = float(most)
+        self._in_use = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        """Waits for a permit.
+
+        Raises:
+            TransportTimeoutError: There was no permit before the deadline.
+        """
+        with self._changed:
+            seconds = min(max(0.0, time_left()), threading.TIMEOUT_MAX)
+            if not self._changed.wait_for(lambda: self._in_use < int(self._allowed), seconds):
+                raise TransportTimeoutError(
+                    f"{self._name}: the maximum number of concurrent requests, {self._in_use}, was "
+                    "in use until the deadline: raise max_requests=, which all workers share, or "
+                    "deadline="
+                )
+            self._in_use += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Returns the permit."""
+        with self._changed:
+            self._in_use -= 1
+            self._changed.notify()
+
+    def shrink(self) -> None:
+        """Reduces the limit to one concurrent request."""
+        with self._changed:
+            self._allowed = 1.0
+
+    def grow(self) -> None:
+        """Increases the limit by one after as many calls as the current limit."""
+        if self._allowed >= self._most:  # the common case, without the lock
+            return
+        with self._changed:
+            self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+            self._changed.notify_all()
 
 
 class Source(WrapperTransport):

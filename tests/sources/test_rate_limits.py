@@ -14,9 +14,8 @@ from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.runtime.deadlines import until
 from ipfs_dataset_core.sources import retry
 from ipfs_dataset_core.sources.failover import SourcePool
-from ipfs_dataset_core.sources.request_slots import RequestSlots
 from ipfs_dataset_core.sources.retry import LIMITED_CAP_SECONDS, rate_limit_wait
-from ipfs_dataset_core.sources.source import Source
+from ipfs_dataset_core.sources.source import RequestSlots, Source
 from tests.support.fetching import PATIENT_SECONDS
 
 BLOCK = b"block"

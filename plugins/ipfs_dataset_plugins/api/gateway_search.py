@@ -63,10 +63,12 @@ def _configured(api: Endpoint, options: Options) -> Any:
     """Returns the multiaddrs of the gateway in the configuration of a node: None, one or a list."""
     client = HTTPClient(api, options)
     try:
-        body = client.send("POST", "/api/v0/config?arg=Addresses.Gateway", f"config of {api.name}")
-        answer = body.read_all(_MAX_ANSWER_BYTES)
-        if body.status != 200:  # noqa: PLR2004 - the one status of success
-            raise TransportError(f"config of {api.name} answered HTTP {body.status}")
+        response = client.send(
+            "POST", "/api/v0/config?arg=Addresses.Gateway", f"config of {api.name}"
+        )
+        answer = response.read_all(_MAX_ANSWER_BYTES)
+        if response.status != 200:  # noqa: PLR2004 - the one status of success
+            raise TransportError(f"config of {api.name} answered HTTP {response.status}")
         return json.loads(answer)["Value"]
     except (KeyError, TypeError):
         return None

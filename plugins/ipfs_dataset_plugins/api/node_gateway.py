@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import CID, Options, Span
     from ipfs_dataset_plugins.gateway.transport import GatewayTransport
-    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
+    from ipfs_dataset_plugins.http.response import Response
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ class NodeGateway:
             return None
         return block
 
-    def range(self, cid: CID, start: int, stop: int) -> Body | None:
-        """Returns the body with a range of a file; None if it has to be read from the API."""
+    def range(self, cid: CID, start: int, stop: int) -> Response | None:
+        """Returns the response with a range of a file; None if it has to be read from the API."""
         gateway = self._get()
         if gateway is None or not gateway.serves_ranges:
             return None

@@ -1,7 +1,7 @@
 """The RPC API of an IPFS node such as Kubo or js-ipfs: reads, publishes, pins, resolves names.
 
 Every call is a POST. A call may fail after a status of 200: in a trailer, by a short body, or in a line of
-the response; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818.
+the body; see https://docs.ipfs.tech/reference/kubo/rpc/ and Kubo issue 8818.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ipfs_dataset_core import Options, Span
-    from ipfs_dataset_plugins.http.body import Body
+    from ipfs_dataset_plugins.http.response import Response
 
 log = logging.getLogger(__name__)
 
@@ -98,38 +98,38 @@ class ApiTransport(Transport):
     def get_block(self, cid: CID) -> bytes:
         if (block := self._gateway.block(cid)) is not None:
             return block
-        body = self._call("block/get", arg=str(cid))
-        block = body.read_all(self._block_bytes)
-        if body.encoding and not is_block(cid, block):
-            body.check_encoding()
+        response = self._call("block/get", arg=str(cid))
+        block = response.read_all(self._block_bytes)
+        if response.encoding and not is_block(cid, block):
+            response.check_encoding()
         return block
 
-    def open_range(self, cid: CID, start: int, stop: int) -> Body:
+    def open_range(self, cid: CID, start: int, stop: int) -> Response:
         if (stream := self._gateway.range(cid, start, stop)) is not None:
             return stream
-        body = self._call("cat", arg=str(cid), offset=start, length=stop - start)
-        body.check_encoding()
-        promised = body.headers.get("x-content-length")
+        response = self._call("cat", arg=str(cid), offset=start, length=stop - start)
+        response.check_encoding()
+        promised = response.headers.get("x-content-length")
         if promised is not None and promised != str(stop - start):
-            body.close()
+            response.close()
             raise TransportError(
-                f"{self.name}: offers {body.shown(promised)} bytes of {cid} where {stop - start} were "
+                f"{self.name}: offers {response.shown(promised)} bytes of {cid} where {stop - start} were "
                 "asked for"
             )
-        body.expect(stop - start)
-        return body
+        response.expect(stop - start)
+        return response
 
     def read_car(self, cid: CID, *, span: Span | None = None) -> Iterator[tuple[CID, bytes]]:
         if (yield from self._gateway.car(cid, span)):
             return
         if span is not None:
             raise NotImplementedError("an API can only export whole DAGs")
-        body = self._call("dag/export", arg=str(cid), progress="false")
-        body.check_encoding()
+        response = self._call("dag/export", arg=str(cid), progress="false")
+        response.check_encoding()
         try:
-            yield from CarReader(body)
+            yield from CarReader(response)
         finally:
-            body.close()
+            response.close()
 
     def name_record(self, name: CID) -> bytes:
         record = self._gateway.name_record(name)
@@ -172,21 +172,21 @@ class ApiTransport(Transport):
 
     def _has(self, cid: CID) -> bool:
         try:
-            body = self._call(
+            response = self._call(
                 "block/stat", arg=str(cid), offline="true", timeout=f"{_STAT_SECONDS}s"
             )
         except ObjectNotFoundError:
             return False
-        body.read_all(MAX_ANSWER_BYTES)
+        response.read_all(MAX_ANSWER_BYTES)
         return True
 
     def _all_blocks(self) -> set[bytes]:
         """Returns the multihashes of all blocks of the node; see `_STAT_SECONDS`."""
         with self._listing:
             if self._listed is None:
-                body = self._call("refs/local")
-                body.check_encoding()
-                text = body.read_all(_MAX_LISTING_BYTES)
+                response = self._call("refs/local")
+                response.check_encoding()
+                text = response.read_all(_MAX_LISTING_BYTES)
                 if len(text) > _MAX_LISTING_BYTES:
                     raise TransportError(
                         f"{self.name}: refs/local lists too many blocks to compare"
@@ -215,13 +215,13 @@ class ApiTransport(Transport):
             name = self._name_of_pin(cid)
         # Progress lines keep the connection active, so that a long walk over the DAG does not time out.
         named: dict[str, Any] = {"name": name} if name else {}
-        body = self._call("pin/add", arg=str(cid), recursive="true", progress="true", **named)
-        body.check_encoding()
+        response = self._call("pin/add", arg=str(cid), recursive="true", progress="true", **named)
+        response.check_encoding()
         try:
-            line = self._last_line(body, None if fetch else cid)
+            line = self._last_line(response, None if fetch else cid)
         finally:
-            body.close()
-        answer, shown = self._value("pin/add", line, body)
+            response.close()
+        answer, shown = self._value("pin/add", line, response)
         if not isinstance(answer, dict) or not answer.get("Pins"):
             raise TransportError(
                 f"{self.name}: pin/add of {cid} answered {shown!r}, which is not a pin"
@@ -279,11 +279,11 @@ class ApiTransport(Transport):
 
     def _pins(self, **parameters: Any) -> Iterator[Pin]:
         """Yields pins, given one per line, or on a single line by nodes that do not stream them."""
-        body = self._call("pin/ls", **{"type": "recursive", "names": "true", **parameters})
-        body.check_encoding()
+        response = self._call("pin/ls", **{"type": "recursive", "names": "true", **parameters})
+        response.check_encoding()
         try:
-            while line := body.read_line(_MAX_PINS_BYTES):
-                answer, shown = self._value("pin/ls", line, body)
+            while line := response.read_line(_MAX_PINS_BYTES):
+                answer, shown = self._value("pin/ls", line, response)
                 try:
                     pins = [(answer["Cid"], answer)] if "Cid" in answer else answer["Keys"].items()
                     found = [
@@ -296,7 +296,7 @@ class ApiTransport(Transport):
                     ) from None
                 yield from found
         finally:
-            body.close()
+            response.close()
 
     def unpin(self, cid: CID) -> None:
         try:
@@ -306,7 +306,7 @@ class ApiTransport(Transport):
                 raise
             raise ObjectNotFoundError(str(error)) from error
 
-    def _last_line(self, body: Body, cid: CID | None) -> bytes:
+    def _last_line(self, response: Response, cid: CID | None) -> bytes:
         """Returns the last line of the response to ``pin/add``; the lines before it report progress.
 
         An online node searches the network for missing blocks, forever and without output, even if it was
@@ -314,12 +314,12 @@ class ApiTransport(Transport):
         offline, therefore checks whether all of them are there.
 
         Args:
-            body: The response.
+            response: The response.
             cid: The root being pinned; None if the node may fetch blocks from the network.
         """
         line, before = b"", b""
         moved, patience = time.monotonic(), STALLED_SECONDS
-        while following := body.read_line(MAX_ANSWER_BYTES):
+        while following := response.read_line(MAX_ANSWER_BYTES):
             line = following
             if line != before:
                 before, moved = line, time.monotonic()
@@ -334,12 +334,12 @@ class ApiTransport(Transport):
         Raises:
             ObjectNotFoundError: It lacks blocks.
         """
-        body = self._call("refs", arg=str(cid), recursive="true", unique="true", offline="true")
-        body.check_encoding()
+        response = self._call("refs", arg=str(cid), recursive="true", unique="true", offline="true")
+        response.check_encoding()
         line = b"{}"
-        while following := body.read_line(MAX_ANSWER_BYTES):
+        while following := response.read_line(MAX_ANSWER_BYTES):
             line = following
-        answer, shown = self._value("refs", line, body)
+        answer, shown = self._value("refs", line, response)
         if not isinstance(answer, dict) or answer.get("Err"):
             raise ObjectNotFoundError(
                 f"{self.name}: pin/add of {cid}: the node does not have all blocks of it ({shown})"
@@ -409,13 +409,13 @@ class ApiTransport(Transport):
 
     def _json(self, command: str, **parameters: Any) -> tuple[Any, str]:
         """Returns the JSON value of the last line of the response, and that line for use in messages."""
-        body = self._call(command, **parameters)
-        body.check_encoding()
-        line = body.read_all(MAX_ANSWER_BYTES).strip().rpartition(b"\n")[2]
-        return self._value(command, line, body)
+        response = self._call(command, **parameters)
+        response.check_encoding()
+        line = response.read_all(MAX_ANSWER_BYTES).strip().rpartition(b"\n")[2]
+        return self._value(command, line, response)
 
-    def _value(self, command: str, line: bytes, body: Body) -> tuple[Any, str]:
-        shown = body.shown(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    def _value(self, command: str, line: bytes, response: Response) -> tuple[Any, str]:
+        shown = response.shown(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
         try:
             return json.loads(line), shown
         except (ValueError, RecursionError):
@@ -435,8 +435,8 @@ class ApiTransport(Transport):
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(sum(map(len, whole))),
         }
-        body = self._call(command, headers=headers, body=whole, **parameters)
-        return body.read_all(MAX_ANSWER_BYTES)
+        response = self._call(command, headers=headers, body=whole, **parameters)
+        return response.read_all(MAX_ANSWER_BYTES)
 
     def _call(
         self,
@@ -446,7 +446,7 @@ class ApiTransport(Transport):
         body: Sequence[bytes] = (),
         patience: float | None = None,
         **parameters: Any,
-    ) -> Body:
+    ) -> Response:
         argument = parameters.get("arg", "")
         shown = f"{len(argument)} blocks" if isinstance(argument, list) else argument
         what = f"{self.name}: {command} {shown}".rstrip()
@@ -470,7 +470,7 @@ class ApiTransport(Transport):
             raise self._failure(response, what)
         return response
 
-    def _failure(self, response: Body, what: str) -> TransportError:
+    def _failure(self, response: Response, what: str) -> TransportError:
         text = response.error_text()
         said = _command_error(text)
         message = text if said is None else response.shown(said)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Options, Span
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint
+    from ipfs_dataset_plugins.http.response import Response
 
 RAW_BLOCK = "application/vnd.ipld.raw"
 CAR = "application/vnd.ipld.car"
@@ -87,30 +87,30 @@ class GatewayTransport(Transport):
         # A file of one raw block has the bytes of that block, whatever the Content-Type is.
         if not self._serves_blocks and cid.codec != RAW:
             raise _no_blocks(what)
-        body = self._ask(
+        response = self._ask(
             "GET", f"/ipfs/{text}", what, query="format=raw", headers={"Accept": RAW_BLOCK}
         )
-        block = body.read_all(self._block_bytes) if not _is_redirect(body) else b""
-        if body.encoding and not is_block(cid, block):
-            body.check_encoding()
-        if _content_type(body) != RAW_BLOCK and not is_block(cid, block):
-            if _is_redirect(body):
-                body.close()
+        block = response.read_all(self._block_bytes) if not _is_redirect(response) else b""
+        if response.encoding and not is_block(cid, block):
+            response.check_encoding()
+        if _content_type(response) != RAW_BLOCK and not is_block(cid, block):
+            if _is_redirect(response):
+                response.close()
             # A page may be temporary, for maintenance or a login, or the listing of a directory.
-            is_page = _content_type(body) == "text/html" and bool(block)
+            is_page = _content_type(response) == "text/html" and bool(block)
             self._serves_blocks = is_page
-            answer = body.shown(_content_type(body)) or "bytes of no type"
+            answer = response.shown(_content_type(response)) or "bytes of no type"
             raise _no_blocks(what, answer, final=is_page and cid.codec == RAW)
         return block
 
-    def open_range(self, cid: CID, start: int, stop: int) -> Body:
+    def open_range(self, cid: CID, start: int, stop: int) -> Response:
         try:
             return self._open(f"/ipfs/{cid}", start, stop)
         except _NotServedError:
             self.serves_ranges = False
             raise
 
-    def open_path(self, path: str, start: int, stop: int) -> Body:
+    def open_path(self, path: str, start: int, stop: int) -> Response:
         return self._open(path, start, stop)
 
     def path_size(self, path: str) -> int | None:
@@ -118,21 +118,21 @@ class GatewayTransport(Transport):
         # Not HEAD, to which many servers respond differently than to GET.
         headers = {"Range": "bytes=0-0"}
         accepted = (200, 206, 416)
-        body = self._ask("GET", path, what, headers=headers, accepted=accepted)
-        body.check_encoding()
-        told = body.headers.get("content-range", "")
-        is_html = _content_type(body) == "text/html" and not path.lower().endswith(
+        response = self._ask("GET", path, what, headers=headers, accepted=accepted)
+        response.check_encoding()
+        told = response.headers.get("content-range", "")
+        is_html = _content_type(response) == "text/html" and not path.lower().endswith(
             (".html", ".htm")
         )
-        page = _is_redirect(body) or (is_html and body.status == 200)  # noqa: PLR2004
-        length = body.headers.get("content-length", "")
-        body.close()
+        page = _is_redirect(response) or (is_html and response.status == 200)  # noqa: PLR2004
+        length = response.headers.get("content-length", "")
+        response.close()
         if page:
             return None
-        if body.status == 200:  # noqa: PLR2004 - of the whole file
+        if response.status == 200:  # noqa: PLR2004 - of the whole file
             if _LENGTH.fullmatch(length):
                 return int(length)
-        elif (match := _SIZE.fullmatch(told)) and (body.status == 206 or match["size"] == "0"):  # noqa: PLR2004
+        elif (match := _SIZE.fullmatch(told)) and (response.status == 206 or match["size"] == "0"):  # noqa: PLR2004
             return int(match["size"])
         raise TransportError(f"{what}: the response does not contain it")
 
@@ -142,48 +142,50 @@ class GatewayTransport(Transport):
             query = f"format=car&dag-scope=entity&entity-bytes={span[0]}:{span[1] - 1}"
         what = f"{self.name}: CAR {cid}"
         try:
-            body = self._open_car(f"/ipfs/{cid}", what, query)
+            response = self._open_car(f"/ipfs/{cid}", what, query)
         except _NotServedError:
             self.serves_cars = False
             raise
         try:
-            yield from CarReader(body)
+            yield from CarReader(response)
         finally:
-            body.close()
+            response.close()
 
     def name_record(self, name: CID) -> bytes:
         text = name.encode("base36")
         what = f"{self.name}: record of the name {text}"
         headers = {"Accept": NAME_RECORD}
-        body = self._ask("GET", f"/ipns/{text}", what, query="format=ipns-record", headers=headers)
-        return read_record(body, what)
+        response = self._ask(
+            "GET", f"/ipns/{text}", what, query="format=ipns-record", headers=headers
+        )
+        return read_record(response, what)
 
     def close(self) -> None:
         self._client.close()
 
-    def _open(self, path: str, start: int, stop: int) -> Body:
+    def _open(self, path: str, start: int, stop: int) -> Response:
         what = f"{self.name}: bytes {start}-{stop - 1} of {path}"
         headers = {"Range": f"bytes={start}-{stop - 1}"}
-        body = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
-        body.check_encoding()
-        length = body.headers.get("content-length")
-        whole = body.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
-        if not whole and not _is_range(body, start, stop):
-            body.close()
-            kind = _NotServedError if body.status != 206 else TransportError  # noqa: PLR2004
-            said = body.shown(body.headers.get("content-range", "no Content-Range"))
-            raise kind(f"{what}: answered HTTP {body.status} with {said}")
-        body.expect(stop - start)
-        return body
+        response = self._ask("GET", path, what, headers=headers, accepted=(200, 206))
+        response.check_encoding()
+        length = response.headers.get("content-length")
+        whole = response.status == 200 and start == 0 and length == str(stop)  # noqa: PLR2004
+        if not whole and not _is_range(response, start, stop):
+            response.close()
+            kind = _NotServedError if response.status != 206 else TransportError  # noqa: PLR2004
+            said = response.shown(response.headers.get("content-range", "no Content-Range"))
+            raise kind(f"{what}: answered HTTP {response.status} with {said}")
+        response.expect(stop - start)
+        return response
 
-    def _open_car(self, path: str, what: str, query: str) -> Body:
+    def _open_car(self, path: str, what: str, query: str) -> Response:
         headers = {"Accept": f"{CAR}; version=1; order=dfs; dups=y"}
-        body = self._ask("GET", path, what, query=query, headers=headers)
-        body.check_encoding()
-        if _content_type(body) == CAR:
-            return body
-        body.close()
-        answer = body.shown(_content_type(body)) or "bytes of no type"
+        response = self._ask("GET", path, what, query=query, headers=headers)
+        response.check_encoding()
+        if _content_type(response) == CAR:
+            return response
+        response.close()
+        answer = response.shown(_content_type(response)) or "bytes of no type"
         raise _NotServedError(f"{what}: answered with {answer}")
 
     def _ask(
@@ -195,78 +197,82 @@ class GatewayTransport(Transport):
         query: str = "",
         headers: dict[str, str] | None = None,
         accepted: tuple[int, ...] = (200,),
-    ) -> Body:
+    ) -> Response:
         """Returns the response if its status is accepted, or if it redirects to the path as a directory."""
         headers = dict(headers or {})
         if host := self._url.host(path):
             headers["Host"] = host
         target = self._url.target(path, query)
-        body = self._client.send(method, target, what, headers=headers)
-        if method == "GET" and _is_redirect(body):
-            body = self._follow(body, self._url.url(path, query), what, headers)
-        if body.status in accepted or _is_directory_redirect(body, target):
-            return body
-        raise self._failure(body, what)
+        response = self._client.send(method, target, what, headers=headers)
+        if method == "GET" and _is_redirect(response):
+            response = self._follow(response, self._url.url(path, query), what, headers)
+        if response.status in accepted or _is_directory_redirect(response, target):
+            return response
+        raise self._failure(response, what)
 
-    def _follow(self, body: Body, url: str, what: str, headers: dict[str, str]) -> Body:
+    def _follow(self, response: Response, url: str, what: str, headers: dict[str, str]) -> Response:
         """Follows redirects; returns the first response that is not a redirect, or must not be followed."""
         is_ours, allowed = True, None
         for _ in range(self._hops):
-            location = body.headers.get("location", "")
-            hop = next_hop(url, location, body.peer) if _is_redirect(body) else None
-            if hop is None or (hop.same_origin and _is_directory_redirect(body, url)):
-                return body
+            location = response.headers.get("location", "")
+            hop = next_hop(url, location, response.peer) if _is_redirect(response) else None
+            if hop is None or (hop.same_origin and _is_directory_redirect(response, url)):
+                return response
             is_ours = is_ours and hop.same_origin
             if (
                 not is_ours and self._url.query
             ):  # the server may have copied the token into its response
-                return body
-            body.close()
+                return response
+            response.close()
             url, allowed = hop.url, hop.allowed or allowed
             connected, host = connected_to(url, self._client.endpoint.url)
             sent = {name: value for name, value in headers.items() if name != "Host"}
             sent |= {"Host": host} if host else {}
-            body = self._client.send(
+            response = self._client.send(
                 "GET", connected, what, headers=sent, bare=not is_ours, allowed=allowed
             )
-        return body
+        return response
 
-    def _failure(self, body: Body, what: str) -> TransportError:
-        if _is_redirect(body):
-            body.close()
-            host = body.shown(_host_of(body.headers.get("location", "")) or "another path")
+    def _failure(self, response: Response, what: str) -> TransportError:
+        if _is_redirect(response):
+            response.close()
+            host = response.shown(_host_of(response.headers.get("location", "")) or "another path")
             return TransportError(
-                f"{what}: HTTP {body.status}, redirects to {host}: name that gateway instead",
+                f"{what}: HTTP {response.status}, redirects to {host}: name that gateway instead",
                 final=True,
             )
-        text = body.error_text()
-        if body.status in (404, 410):
+        text = response.error_text()
+        if response.status in (404, 410):
             if text == _NO_PAGE:  # what a node's API answers to every GET, and other servers may
                 return TransportError(
-                    f"{what}: HTTP {body.status} {text}: this is not a gateway; if it is a node's "
+                    f"{what}: HTTP {response.status} {text}: this is not a gateway; if it is a node's "
                     f"RPC API, give it as ipfs_api_address={self._url.name!r}",
                     final=True,
                 )
-            return ObjectNotFoundError(f"{what}: HTTP {body.status} {text}{advice(body.status)}")
-        if body.status in _NOT_SERVED:
-            return _NotServedError(f"{what}: HTTP {body.status}, does not serve this form: {text}")
-        return error_for_status(body.status, body.headers, what, text)
+            return ObjectNotFoundError(
+                f"{what}: HTTP {response.status} {text}{advice(response.status)}"
+            )
+        if response.status in _NOT_SERVED:
+            return _NotServedError(
+                f"{what}: HTTP {response.status}, does not serve this form: {text}"
+            )
+        return error_for_status(response.status, response.headers, what, text)
 
 
-def read_record(body: Body, what: str) -> bytes:
+def read_record(response: Response, what: str) -> bytes:
     """Returns the IPNS record in a response.
 
     Raises:
         TransportError: It is something else, such as a page.
     """
-    body.check_encoding()
-    if _is_redirect(body) or _content_type(body) != NAME_RECORD:
-        kind = body.shown(_content_type(body)) or "bytes of no type"
-        body.close()
+    response.check_encoding()
+    if _is_redirect(response) or _content_type(response) != NAME_RECORD:
+        kind = response.shown(_content_type(response)) or "bytes of no type"
+        response.close()
         raise _NotServedError(
-            f"{what}: answered HTTP {body.status} with {kind}, which is not a record"
+            f"{what}: answered HTTP {response.status} with {kind}, which is not a record"
         )
-    return body.read_all(MAX_RECORD_BYTES)
+    return response.read_all(MAX_RECORD_BYTES)
 
 
 class _NotServedError(TransportError):
@@ -282,8 +288,8 @@ def _no_blocks(what: str, answer: str = "", *, final: bool = False) -> Transport
     )
 
 
-def _content_type(body: Body) -> str:
-    return str(body.headers.get("content-type", "")).partition(";")[0].strip().lower()
+def _content_type(response: Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 def is_block(cid: CID, data: bytes) -> bool:
@@ -295,17 +301,17 @@ def is_block(cid: CID, data: bytes) -> bool:
     return True
 
 
-def _is_range(body: Body, start: int, stop: int) -> bool:
-    match = _CONTENT_RANGE.fullmatch(body.headers.get("content-range", ""))
+def _is_range(response: Response, start: int, stop: int) -> bool:
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     return (
-        body.status == 206  # noqa: PLR2004 - Partial Content
+        response.status == 206  # noqa: PLR2004 - Partial Content
         and match is not None
         and (int(match["first"]), int(match["last"])) == (start, stop - 1)
     )
 
 
-def _is_redirect(body: Body) -> bool:
-    return body.status in _REDIRECTS
+def _is_redirect(response: Response) -> bool:
+    return response.status in _REDIRECTS
 
 
 def _host_of(url: str) -> str | None:
@@ -315,10 +321,10 @@ def _host_of(url: str) -> str | None:
         return None
 
 
-def _is_directory_redirect(body: Body, target: str) -> bool:
+def _is_directory_redirect(response: Response, target: str) -> bool:
     """Returns whether a redirect only adds the slash that directories have in browsers."""
-    location = body.headers.get("location")
-    if not _is_redirect(body) or location is None:
+    location = response.headers.get("location")
+    if not _is_redirect(response) or location is None:
         return False
     path = urlsplit(target).path
     try:

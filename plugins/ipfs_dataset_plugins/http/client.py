@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Options
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
-    from ipfs_dataset_plugins.http.body import Body
     from ipfs_dataset_plugins.http.endpoint import Endpoint, Origin
+    from ipfs_dataset_plugins.http.response import Response
 
 USER_AGENT = "ipfs-dataset"
 _MIN_TIMEOUT_SECONDS = 0.001
@@ -102,7 +102,7 @@ class HTTPClient:
         bare: bool = False,
         allowed: AddressFilter | None = None,
         timeout: float | None = None,
-    ) -> Body:
+    ) -> Response:
         """Sends a request and returns the response, whatever its status; the body has not been read.
 
         Args:

@@ -24,7 +24,7 @@ from ipfs_dataset_core import TransportError, TransportTimeoutError, time_left
 from ipfs_dataset_plugins.http.address_filter import EVERYWHERE, AddressFilter
 from ipfs_dataset_plugins.http.endpoint import Origin, netloc
 from ipfs_dataset_plugins.http.errors import translated
-from ipfs_dataset_plugins.http.response import Response
+from ipfs_dataset_plugins.http.response import WireResponse
 from ipfs_dataset_plugins.http.transfer import send
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Connection(urllib3.connection.HTTPConnection):
         on_connected: Called once there is a connection, before a TLS handshake; None for nothing.
     """
 
-    response_class = Response
+    response_class = WireResponse
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class Connection(urllib3.connection.HTTPConnection):
         *,
         seconds: float,
         what: str,
-    ) -> Response:
+    ) -> WireResponse:
         """Sends a request and returns the response, whose body has not been read.
 
         Args:
@@ -233,7 +233,7 @@ class Connection(urllib3.connection.HTTPConnection):
             self.endheaders()
             if pieces:
                 self.send(pieces)
-            response: Response = self.getresponse()
+            response: WireResponse = self.getresponse()
         except FAILURES as error:
             self.close()
             raise translated(error, what) from error

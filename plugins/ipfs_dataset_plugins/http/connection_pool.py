@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ipfs_dataset_core import time_left
-from ipfs_dataset_plugins.http.body import Body
 from ipfs_dataset_plugins.http.connection import FAILURES, Connection
 from ipfs_dataset_plugins.http.endpoint import is_loopback
+from ipfs_dataset_plugins.http.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,7 +72,7 @@ class ConnectionPool:
         seconds: float,
         what: str,
         secrets: Callable[[], Iterable[str]],
-    ) -> Body:
+    ) -> Response:
         """Sends a request and returns the response, whose body has not been read.
 
         Args:
@@ -83,7 +83,7 @@ class ConnectionPool:
             pieces: The pieces of the body.
             seconds: The longest single wait.
             what: Name of the request in messages.
-            secrets: As in `Body`.
+            secrets: As in `Response`.
 
         Raises:
             TransportError: There was no response.
@@ -95,8 +95,15 @@ class ConnectionPool:
             connection = self.new(server)
             if self._spare_seconds is not None and connection.proxy is None:
                 connection.on_connected = partial(self._start_spare, server)
-        response = connection.exchange(method, target, fields, pieces, seconds=seconds, what=what)
-        return Body(response, connection, self.keep, what, secrets)
+        wire = connection.exchange(method, target, fields, pieces, seconds=seconds, what=what)
+        return Response(
+            wire,
+            connection.peer,
+            keep=partial(self.keep, connection),
+            close=connection.close,
+            request=what,
+            secrets=secrets,
+        )
 
     def new(self, server: Server) -> Connection:
         """Returns a new connection to a server, which the first request opens.

@@ -43,7 +43,7 @@ def error_for_status(
         status: Of the response.
         headers: Its header fields.
         request: Name of the request in the message.
-        detail: The error text of the server, as `Body.shown` returns it.
+        detail: The error text of the server, as `Response.shown` returns it.
     """
     message = f"{request}: HTTP {status} {detail}".rstrip() + advice(status)
     if status in _FINAL_STATUS:

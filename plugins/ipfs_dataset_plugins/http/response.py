@@ -1,4 +1,4 @@
-"""Responses as `http.client` reads them, with stricter checks.
+"""Responses, as `http.client` reads them with stricter checks, and as the transports use them.
 
 A Kubo node reports failures after a status of 200, in the trailer ``X-Stream-Error`` of a chunked body. Every
 Python client reads this trailer and discards it: see Kubo issue 8818.
@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import http
 import http.client
+import logging
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from ipfs_dataset_core import TransportError
+from ipfs_dataset_plugins.http.errors import translated
 from ipfs_dataset_plugins.http.transfer import SocketReader
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+log = logging.getLogger(__name__)
 
 MAX_FIELDS = 200
 _MAX_LINE_BYTES = 65536  # as in http.client
 # Responses with a status below 200 in front of the final one; 100, 102 and 103 are usual.
 _MAX_INTERIM_RESPONSES = 20
+_MAX_ERROR_BYTES = 2048
+_MAX_SHOWN_CHARACTERS = 500
 
 # The header fields that say how the body is read, and those that the transports use.
 _KEPT_FIELDS = frozenset(
@@ -111,7 +119,7 @@ def _is_kept(line: bytes) -> bool:
     return bool(colon) and name.strip().lower() in _KEPT_FIELDS
 
 
-class Response(http.client.HTTPResponse):
+class WireResponse(http.client.HTTPResponse):
     """A response that is never taken for complete if it is not.
 
     Args:
@@ -196,6 +204,188 @@ class Response(http.client.HTTPResponse):
             raise http.client.HTTPException(f"got a trailer of more than {MAX_FIELDS} fields")
         if failure is not None:
             raise StreamError(failure)
+
+
+class Response:
+    """A response with its body, which is read in exact pieces; every failure is a `TransportError`.
+
+    Args:
+        wire: What the socket receives, of which the header has been read.
+        peer: The IP address and port of the server; None behind a proxy or a unix socket.
+        keep: Called at the end if the connection can be used for another request.
+        close: Called at the end otherwise.
+        request: Name of the request in messages.
+        secrets: Returns the parts of the request that messages must not contain, because the server may quote
+            the request.
+
+    Attributes:
+        headers: The header fields of the response that are kept, by their names in lower case.
+        status: The status of the response.
+        peer: As given.
+    """
+
+    def __init__(
+        self,
+        wire: WireResponse,
+        peer: tuple[str, int] | None,
+        *,
+        keep: Callable[[], None],
+        close: Callable[[], None],
+        request: str,
+        secrets: Callable[[], Iterable[str]],
+    ) -> None:
+        self._wire = wire
+        self._keep_connection = keep
+        self._close_connection = close
+        self._has_ended = False
+        self.headers: Mapping[str, str] = wire.headers  # type: ignore[assignment]
+        self.status: int = wire.status
+        self.peer = peer
+        self._request = request
+        self._secrets = secrets
+        self._left: int | None = None
+        if wire.isclosed():  # there is no body
+            self._end()
+
+    def read(self, size: int) -> bytes:
+        """Returns exactly `size` bytes, fewer only at the expected end.
+
+        Raises:
+            TransportError: The body ended early, or the server reports a failure.
+        """
+        wanted = size if self._left is None else min(size, self._left)
+        data = self._read(wanted) if wanted else b""
+        if self._left is not None:
+            self._left -= len(data)
+            if len(data) < wanted:
+                raise TransportError(
+                    f"{self._request}: cut {self._left} bytes before its end", retryable=True
+                )
+        return data
+
+    def read_line(self, limit: int) -> bytes:
+        """Returns the next line, stripped of white space, as soon as it has arrived; b"" at the end.
+
+        Args:
+            limit: Maximum number of bytes in a line.
+
+        Raises:
+            TransportError: The line is longer, the body was cut, or the server reports a failure.
+        """
+        line = b""
+        while not line:
+            piece = self._guarded(self._wire.readline, limit + 1)
+            if not piece:
+                return b""
+            if len(piece) > limit:
+                self._discard()
+                raise TransportError(
+                    f"{self._request}: a line of the response has more than {limit} bytes"
+                )
+            line = piece.strip()
+        return line
+
+    def expect(self, length: int) -> None:
+        """Sets the expected length of the body in bytes."""
+        self._left = length
+
+    @property
+    def encoding(self) -> str:
+        """The Content-Encoding, in a form for messages; "" if the body is not compressed."""
+        value = self.headers.get("content-encoding", "").strip().lower()
+        return "" if value == "identity" else self.shown(value)
+
+    def check_encoding(self) -> None:
+        """Rejects a compressed body, whose length and ranges are not those of the data.
+
+        Raises:
+            TransportError: The body is compressed.
+        """
+        if self.encoding:
+            self.close()
+            raise TransportError(
+                f"{self._request}: the response has Content-Encoding: {self.encoding}, though only identity "
+                "was accepted: switch the compression off at the server or the proxy before it"
+            )
+
+    def error_text(self) -> str:
+        """Returns the start of an error's body on one line, without the text of HTML pages."""
+        try:
+            text = self.read_all(_MAX_ERROR_BYTES)[:_MAX_ERROR_BYTES].decode("utf-8", "replace")
+        except TransportError:
+            return ""
+        if "html" in self.headers.get("content-type", ""):
+            return "(an HTML page)"
+        return self.shown(text)
+
+    def shown(self, text: str) -> str:
+        """Returns text of the server in a form for messages: one short line without secrets.
+
+        A server may quote the whole request, so all text from a server must pass through this method before
+        it becomes part of a message.
+        """
+        for secret in self._secrets():
+            for form in (secret, secret.replace("/", "\\/"), quote(secret), quote(secret, safe="")):
+                text = text.replace(form, "…")
+        return " ".join(text.split())[:_MAX_SHOWN_CHARACTERS]
+
+    def read_all(self, limit: int) -> bytes:
+        """Returns the rest of the body, but at most `limit` + 1 bytes, so that excess can be detected."""
+        try:
+            return self.read(limit + 1)
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        """Releases the connection if the whole body has been read; otherwise closes it."""
+        try:
+            if self._left == 0:
+                self._read(1)
+        except TransportError:
+            log.debug("%s: the end of the body did not arrive", self._request, exc_info=True)
+        self._end()
+
+    def __del__(self) -> None:
+        self._end()
+
+    def _read(self, size: int) -> bytes:
+        """Returns `size` bytes, fewer at the end."""
+        return self._guarded(self._wire.read, size)
+
+    def _guarded(self, read: Callable[[int], bytes], size: int) -> bytes:
+        """Returns the result of a method of the response, converting its failures to typed errors."""
+        try:
+            data = read(size)
+        except StreamError as error:
+            self._discard()
+            raise TransportError(
+                f"{self._request}: failed during the transfer: {self.shown(str(error))}",
+                retryable=True,
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            self._discard()
+            raise translated(error, self._request) from error
+        except BaseException:
+            self._discard()
+            raise
+        if self._wire.isclosed():
+            self._end()
+        return data
+
+    def _end(self) -> None:
+        """Lets the connection be used again if the whole body has been read; otherwise closes it."""
+        if not self._wire.isclosed():
+            self._discard()
+        elif not self._has_ended:
+            self._has_ended = True
+            self._keep_connection()
+
+    def _discard(self) -> None:
+        """Closes the connection."""
+        had_ended, self._has_ended = self._has_ended, True
+        self._wire.close()
+        if not had_ended:
+            self._close_connection()
 
 
 def _length(fields: Mapping[str, str]) -> int | None:

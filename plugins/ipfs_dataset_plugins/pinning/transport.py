@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipfs_dataset_core import Options
-    from ipfs_dataset_plugins.http.body import Body
+    from ipfs_dataset_plugins.http.response import Response
 
 log = logging.getLogger(__name__)
 
@@ -244,12 +244,14 @@ class PinningService(Transport):
         headers = {"Accept": "application/json"}
         if data:
             headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
-        body = self._client.send(method, target, what, headers=headers, body=[data] if data else [])
-        if body.status not in (200, 202):
-            raise self._failure(body, what)
-        body.check_encoding()
-        text = body.read_all(MAX_ANSWER_BYTES)
-        shown = body.shown(text[:2048].decode("utf-8", "replace"))
+        response = self._client.send(
+            method, target, what, headers=headers, body=[data] if data else []
+        )
+        if response.status not in (200, 202):
+            raise self._failure(response, what)
+        response.check_encoding()
+        text = response.read_all(MAX_ANSWER_BYTES)
+        shown = response.shown(text[:2048].decode("utf-8", "replace"))
         if not text.strip():
             return None, shown
         try:
@@ -257,24 +259,24 @@ class PinningService(Transport):
         except (ValueError, RecursionError):
             raise TransportError(f"{what}: answered {shown!r}, which is not JSON") from None
 
-    def _failure(self, body: Body, what: str) -> TransportError:
-        text = body.error_text()
+    def _failure(self, response: Response, what: str) -> TransportError:
+        text = response.error_text()
         try:
             error = json.loads(text)["error"]
             told = ": ".join(str(error[key]) for key in ("reason", "details") if error.get(key))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             told = text
-        told = body.shown(told)
-        if body.status in (401, 403):
+        told = response.shown(told)
+        if response.status in (401, 403):
             return TransportError(
-                f"{what}: refused (HTTP {body.status} {told}): check {TOKEN_VARIABLE}, or auth=",
+                f"{what}: refused (HTTP {response.status} {told}): check {TOKEN_VARIABLE}, or auth=",
                 final=True,
             )
-        if body.status == 404:  # noqa: PLR2004
+        if response.status == 404:  # noqa: PLR2004
             return ObjectNotFoundError(
                 f"{what}: HTTP 404 {told}: there is no such pin, or no pinning service at this address"
             )
-        return error_for_status(body.status, body.headers, what, told)
+        return error_for_status(response.status, response.headers, what, told)
 
     def _details(self, status: dict[str, Any]) -> str:
         info = status.get("info")

@@ -162,14 +162,14 @@ class RoutingTransport(Transport):
     def name_record(self, name: CID) -> bytes:
         text = name.encode("base36")
         what = f"{self.name}: record of the name {text}"
-        body = self._client.send(
+        response = self._client.send(
             "GET", f"/routing/v1/ipns/{text}", what, headers={"Accept": NAME_RECORD}
         )
-        if body.status == 404:  # noqa: PLR2004 - the router has no providers
-            raise ObjectNotFoundError(f"{what}: HTTP 404 {body.error_text()}")
-        if body.status != 200:  # noqa: PLR2004
-            raise error_for_status(body.status, body.headers, what, body.error_text())
-        return read_record(body, what)
+        if response.status == 404:  # noqa: PLR2004 - the router has no providers
+            raise ObjectNotFoundError(f"{what}: HTTP 404 {response.error_text()}")
+        if response.status != 200:  # noqa: PLR2004
+            raise error_for_status(response.status, response.headers, what, response.error_text())
+        return read_record(response, what)
 
     def parts(self) -> Sequence[Transport]:
         with self._lock:
@@ -228,14 +228,14 @@ class RoutingTransport(Transport):
     def _ask_router(self, cid: CID, query: str = "") -> Providers:
         what = f"{self.name}: providers of {cid}"
         target = f"/routing/v1/providers/{cid.to_v1()}{query}"
-        body = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
-        if body.status == 404:  # noqa: PLR2004 - the router has no peers
-            body.close()
+        response = self._client.send("GET", target, what, headers={"Accept": _ACCEPT})
+        if response.status == 404:  # noqa: PLR2004 - the router has no peers
+            response.close()
             return Providers()
-        if body.status != 200:  # noqa: PLR2004
-            raise error_for_status(body.status, body.headers, what, body.error_text())
+        if response.status != 200:  # noqa: PLR2004
+            raise error_for_status(response.status, response.headers, what, response.error_text())
         try:
-            return read_providers(body.read_all(MAX_ANSWER_BYTES), private=self._private)
+            return read_providers(response.read_all(MAX_ANSWER_BYTES), private=self._private)
         except ValueError as error:
             raise TransportError(f"{what}: the response is not JSON ({error})") from error
 

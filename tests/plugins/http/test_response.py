@@ -1,12 +1,13 @@
-"""Responses of servers that break the protocol: typed errors, in time and in bounded memory."""
+"""Responses: servers that break the protocol, exact reads, typed errors, connections used again, secrets."""
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import http.client
 import io
 import itertools
 import socket
+from contextlib import closing, suppress
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,12 +18,15 @@ from ipfs_dataset_plugins.http.client import HTTPClient
 from ipfs_dataset_plugins.http.endpoint import parse_endpoint
 from ipfs_dataset_plugins.http.response import (
     _KEPT_FIELDS,
-    Response,
     StreamError,
+    WireResponse,
     read_header,
 )
+from tests.support.builders import noise
+from tests.support.http_server import FaultServer, Plan, endless
 from tests.support.raw_server import RawServer, head_from, saying
 
+DATA = noise(200_000)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -97,7 +101,7 @@ def test_any_bytes_are_a_response_or_an_error_of_http_client(said, start):
         server.sendall(start + said)
         server.shutdown(socket.SHUT_WR)
         try:
-            response = Response(client, method="GET")
+            response = WireResponse(client, method="GET")
             response.begin()
             assert len(response.read(50)) <= 50
         except (http.client.HTTPException, OSError):
@@ -212,7 +216,7 @@ def test_a_head_that_cannot_be_parsed_is_not_logged(caplog, level):
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + head_from(connection))
 
     with RawServer(serve) as server, caplog.at_level(level):
-        with contextlib.suppress(TransportError):
+        with suppress(TransportError):
             ask(server, headers={"X-Key": "s3cret"}, target="/x?token=s3cret")
     assert "s3cret" not in caplog.text
 
@@ -254,7 +258,7 @@ def test_the_fields_that_matter_and_the_body_are_as_they_came(found, reason, end
         lines += [f"{name}: {value}", *(["\tand more"] if folded else [])]
     head = end.join([*lines, "", ""]).encode()
     expected, body = received(http.client.HTTPResponse, head)
-    response, same_body = received(Response, head)
+    response, same_body = received(WireResponse, head)
     assert kept(response) == kept(expected)
     assert (response.status, response.reason) == (expected.status, expected.reason)
     assert same_body == body == BODY
@@ -264,8 +268,8 @@ def test_chunks_and_their_trailer_are_not_taken_for_a_head():
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: x\r\n\r\n"
     body = b"3;etag: y\r\nabc\r\n0\r\nX-Other: 1\r\nX-Stream-Error: it broke\r\n\r\n"
     with pytest.raises(StreamError, match="it broke"):
-        received(Response, head, body)
-    response, data = received(Response, head, body.replace(b"Stream-Error", b"Other"))
+        received(WireResponse, head, body)
+    response, data = received(WireResponse, head, body.replace(b"Stream-Error", b"Other"))
     assert data == b"abc"
     assert "etag" not in response.headers
 
@@ -275,12 +279,12 @@ def test_chunks_and_their_trailer_are_not_taken_for_a_head():
 )
 def test_a_transfer_coding_that_is_repeated_counts_once(repeated):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + repeated + b"\r\n\r\n"
-    assert received(Response, head, b"3\r\nabc\r\n0\r\n\r\n")[1] == b"abc"
+    assert received(WireResponse, head, b"3\r\nabc\r\n0\r\n\r\n")[1] == b"abc"
 
 
 def test_a_head_after_that_of_an_interim_answer_is_read():
     head = b"HTTP/1.1 100 Continue\r\nETag: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
-    response, data = received(Response, head, b"abc")
+    response, data = received(WireResponse, head, b"abc")
     assert (response.status, data) == (200, b"abc")
 
 
@@ -288,14 +292,14 @@ def test_a_head_without_end_is_refused():
     for line in (b"X-Other: 1\r\n", b" and more\r\n", b"Location: a\r\n"):
         head = b"HTTP/1.1 200 OK\r\nETag: x\r\n" + 10_000 * line
         with pytest.raises(http.client.HTTPException, match="got more than"):
-            received(Response, head)
+            received(WireResponse, head)
 
 
 def test_a_line_that_is_too_long_is_refused_whatever_its_name():
     for name in (b"X-Other", b"Location"):
         head = b"HTTP/1.1 200 OK\r\n" + name + b": " + 70_000 * b"x" + b"\r\n\r\n"
         with pytest.raises(http.client.LineTooLong):
-            received(Response, head)
+            received(WireResponse, head)
 
 
 class Pieces(io.RawIOBase):
@@ -347,4 +351,135 @@ def test_a_head_that_is_cut_is_an_error(lines, left_out):
     head = "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode()
     cut = head[: max(0, len(head) - 2 - left_out)]
     with pytest.raises(http.client.HTTPException):
-        received(Response, cut, b"")
+        received(WireResponse, cut, b"")
+
+
+def client(server, **options):
+    return HTTPClient(parse_endpoint(server.url), Options(timeout=20, **options))
+
+
+def test_a_body_of_known_length_gives_its_connection_back_when_closed():
+    chunked = Plan(body=[DATA[:70_000], DATA[70_000:]])
+    with FaultServer(lambda _: chunked) as server:
+        made = client(server)
+        for _ in range(3):
+            response = made.send("GET", "/x", "x")
+            response.expect(len(DATA))
+            assert response.read(100) + response.read(len(DATA)) == DATA
+            response.close()
+        made.close()
+        assert server.connections == 1
+
+
+def test_no_more_than_asked_for_is_read_of_an_endless_body():
+    with FaultServer(lambda _: endless()) as server:
+        made = client(server)
+        assert len(made.send("GET", "/x", "x").read_all(1000)) == 1001
+        made.close()
+
+
+def test_a_body_shorter_than_expected_is_an_error():
+    with FaultServer(lambda _: Plan(body=DATA)) as server:
+        made = client(server)
+        response = made.send("GET", "/x", "x")
+        response.expect(len(DATA) + 7)
+        with pytest.raises(TransportError, match="cut 7 bytes before its end"):
+            response.read(1 << 20)
+        made.close()
+
+
+def test_a_failure_in_the_trailer_is_an_error_though_the_body_ended_well():
+    plan = Plan(body=[DATA], trailers={"X-Stream-Error": "lost a leaf"})
+    with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
+        with pytest.raises(TransportError, match="lost a leaf"):
+            made.send("GET", "/x", "x").read(10 << 20)
+
+
+@pytest.mark.parametrize(
+    ("auth", "quoted"),
+    [
+        ("bearer:t0ken", "Bearer t0ken"),
+        ("bearer:t0ken", "you sent t0ken, t0ken!"),
+        ("basic:me:p@ss", f"Basic {base64.b64encode(b'me:p@ss').decode()}"),
+        ("basic:me:p@ss", "wrong password p@ss of me:p@ss"),
+        (None, "X-Key: k3y-of-mine"),
+    ],
+)
+def test_an_error_that_quotes_credentials_is_shown_without_them(auth, quoted):
+    with FaultServer(lambda _: Plan(status=500, body=f"no: {quoted}".encode())) as server:
+        made = client(server, auth=auth, headers={"X-Key": "k3y-of-mine"})
+        text = made.send("GET", "/", "x").error_text()
+        made.close()
+    assert text.startswith("no: ")
+    assert "…" in text
+    assert not [
+        secret for secret in ("t0ken", "p@ss", "bWU6cEBzcw", "k3y-of-mine") if secret in text
+    ]
+
+
+def test_a_trailer_that_quotes_the_request_is_shown_without_secrets():
+    def serve(connection):
+        head = head_from(connection).replace(b"\r\n", b" ")
+        connection.sendall(
+            CHUNKED + b"1\r\na\r\n0\r\nX-Stream-Error: you sent " + head + b"\r\n\r\n"
+        )
+
+    options = Options(timeout=20, auth="bearer:t0ken", headers={"X-Key": "k3y-of-mine"})
+    with RawServer(serve) as server:
+        client = HTTPClient(parse_endpoint(server.url), options)
+        with pytest.raises(TransportError, match="failed during the transfer: you sent") as caught:
+            client.send("GET", "/x", "the thing").read(10)
+        client.close()
+    assert not [secret for secret in ("t0ken", "k3y-of-mine") if secret in str(caught.value)]
+
+
+def test_a_body_that_nobody_reads_to_its_end_takes_its_connection_along():
+    with FaultServer(lambda _: Plan(body=DATA)) as server, closing(client(server)) as made:
+        response = made.send("GET", "/x", "x")
+        assert response.read(100) == DATA[:100]
+        response.close()
+        assert made.idle == 0
+        assert made.send("GET", "/x", "x").read_all(len(DATA)) == DATA
+        assert made.idle == 1
+        assert server.connections == 2
+
+
+def test_lines_come_one_by_one_without_what_separates_them():
+    text = b"\n one\r\n\n \ntwo\nthree"
+    with FaultServer(lambda _: Plan(body=[text])) as server, closing(client(server)) as made:
+        response = made.send("GET", "/x", "x")
+        assert [response.read_line(10) for _ in range(5)] == [b"one", b"two", b"three", b"", b""]
+
+
+def test_a_line_that_is_too_long_is_an_error_and_not_read_to_its_end():
+    with FaultServer(lambda _: endless()) as server, closing(client(server)) as made:
+        response = made.send("GET", "/x", "the thing")
+        with pytest.raises(
+            TransportError, match="the thing: a line of the response has more than 50"
+        ):
+            response.read_line(50)
+        assert made.idle == 0
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br, gzip"])
+def test_a_compressed_body_is_refused_though_nobody_asked_for_one(coding):
+    plan = Plan(body=DATA, headers={"Content-Encoding": coding})
+    with FaultServer(lambda _: plan) as server, closing(client(server)) as made:
+        response = made.send("GET", "/x", "the thing")
+        with pytest.raises(TransportError, match=f"Content-Encoding: {coding.lower()}"):
+            response.check_encoding()
+        assert made.idle == 0
+
+
+def test_the_text_of_an_error_is_one_short_line():
+    with FaultServer(lambda _: Plan(status=500, body=b"a\n b\t" * 5000)) as server:
+        with closing(client(server)) as made:
+            text = made.send("GET", "/", "x").error_text()
+    assert text.startswith("a b a b")
+    assert len(text) == 500
+
+
+def test_a_page_for_people_is_not_quoted():
+    page = Plan(status=502, body=b"<html>oops", headers={"Content-Type": "text/html; charset=x"})
+    with FaultServer(lambda _: page) as server, closing(client(server)) as made:
+        assert made.send("GET", "/", "x").error_text() == "(an HTML page)"
