@@ -123,10 +123,13 @@ class IPFSDatasetError(Exception):
         location: Where in a dataset the error happened; None if unknown. The message contains it as well; the
             attribute is lost on the way out of a DataLoader worker.
         reason: The message without the location; None if there is no location.
+        affects_one_sample: Whether the bytes of a sample were read and only its decoding failed, so that the
+            iterator that raised the error continues with the next sample.
     """
 
     location: Location | None = None
     reason: str | None = None
+    affects_one_sample: bool = False
 
     def __init__(self, message: str = "") -> None:
         # Messages contain responses of sources and names of members, and are shown in terminals and logs.
@@ -134,7 +137,7 @@ class IPFSDatasetError(Exception):
 
 
 class PluginError(IPFSDatasetError):
-    """A plugin could not be found, loaded or used."""
+    """A plugin could not be found, loaded or used, or a function given as a decoder failed."""
 
 
 class UnknownPluginError(PluginError, LookupError):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_dataset_core.errors import FormatError, IPFSDatasetError
 from ipfs_dataset_core.interfaces import (
-    PARSE_ERRORS,
     Reader,
     ReaderPlugin,
     WholeFileIndex,
@@ -17,7 +16,9 @@ from ipfs_dataset_core.interfaces import (
 )
 from ipfs_dataset_core.interfaces.objects import BytesFile
 from ipfs_dataset_core.registry.declarations import declaration_of, is_reader_class
+from ipfs_dataset_core.registry.guard import Guard
 from ipfs_dataset_core.registry.guarded_readers import make_reader, unguarded
+from ipfs_dataset_core.registry.provenance import Origin
 from ipfs_dataset_core.runtime.error_location import with_message
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 
@@ -71,7 +72,7 @@ class Decoders:
 
         Raises:
             FormatError: The bytes cannot be decoded.
-            PluginError: The format failed.
+            PluginError: The decoder failed with an error that parsers do not raise for invalid bytes.
         """
         name, value = sample
         lowered = name.lower()
@@ -91,15 +92,19 @@ class _Decode:
 class _ByFunction(_Decode):
     def __init__(self, function: Callable[[bytes], Any]) -> None:
         self._function = function
+        self._origin = Origin.given(function)
 
     def __call__(self, data: bytes, name: str, limits: Limits) -> Any:
-        try:
-            return self._function(data)
-        except PARSE_ERRORS as error:
-            if not is_parse_error(error):
-                raise
-            text = f"{type(error).__name__}: {error}"
-            raise FormatError(f"{name!r} cannot be decoded: {text}") from error
+        with Guard(self._origin, "the decoding of {0!r}, {1} bytes", name, len(data)):
+            try:
+                return self._function(data)
+            except Exception as error:
+                if not is_parse_error(error):
+                    raise
+                text = f"{type(error).__name__}: {error}"
+                raise FormatError(
+                    f"{name!r}, {len(data)} bytes, cannot be decoded: {text}"
+                ) from error
 
 
 class _ByReader(_Decode):

@@ -408,9 +408,10 @@ class IPFSDataset(SampleAccess, Dataset[Any]):
             configures, else from the embedded store.
         decoders: Decode the bytes of members of archives and folders, and of plain objects, by the suffix of
             their names: ``{".spx": decode}``, with a function of the bytes, or a format (its class or name).
-            If a file of that format has many samples, the result is the list of them.
+            If a file of that format has many samples, the result is the list of them. An error of a decoder
+            is one of the sample, which `handler` may skip.
         transform: Applied to the bytes of each sample, or to the result of a decoder, in the process that
-            reads it.
+            reads it. Its errors are not skipped.
         target_transform: Applied to the name of each sample, for example to derive a label.
         **options: Fields of `Options`.
     """

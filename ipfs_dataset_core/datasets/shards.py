@@ -13,8 +13,9 @@ import operator
 from abc import abstractmethod
 from array import array
 from bisect import bisect_left, bisect_right
+from contextlib import suppress
 from functools import partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, count, repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -250,10 +251,11 @@ class ObjectShard(Shard):
 
     def read(self, position: int) -> Sample:
         sample = self.reader.read(self.source, self.index(), position)
-        return sample if self._decoders is None else self._decoded(sample)
+        return sample if self._decoders is None else self._decoded(sample, position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Sample]:
-        return self._each_decoded(self.reader.read_each(self.source, self.index(), positions))
+        wanted = list(positions)
+        return self._each_decoded(self.reader.read_each(self.source, self.index(), wanted), wanted)
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self.reader.prefetch(self.source, self.index(), positions)
@@ -294,14 +296,15 @@ class ObjectShard(Shard):
             # The files are read one after the other, in the order of the index, and prefetched here.
             return _files_in_order(self, 0, len(self), partial(map, self.read))
         # A file of its own: readers continue from its position, and iterations may overlap.
-        return self._each_decoded(self.reader.samples(self._open_for(0)))
+        return self._each_decoded(self.reader.samples(self._open_for(0)), count())
 
     def samples_from(self, first: int) -> Iterator[Sample]:
         if not first or self.is_counted() or not self.reader.sliceable(self.source):
             return self.iterate(first, len(self))
         # Data before a sample's bytes, such as a header, begins where the bytes of the previous sample end.
         source = self._open_for(begin := self.index().span(first - 1)[1])
-        return self._each_decoded(self.reader.samples_between(source, begin, self.weight()))
+        found = self.reader.samples_between(source, begin, self.weight())
+        return self._each_decoded(found, count(first))
 
     def iterate(self, start: int, stop: int) -> Iterator[Sample]:
         if self._index is not None and (start, stop) == (0, len(self._index)):
@@ -320,13 +323,14 @@ class ObjectShard(Shard):
         source = self._open_for(begin, end)
         for position in range(start, stop):
             sample = self.reader.read(source, index, position)
-            yield self._decoded(sample) if self._decoders else sample
+            yield self._decoded(sample, position) if self._decoders else sample
 
     def iterate_bytes(self, start: int, stop: int) -> Iterator[Sample]:
         if (numbers := self.numbers_in(start, stop)) is not None:
             return self.iterate(*numbers)
         source = self._open_for(start, stop)
-        return self._each_decoded(self.reader.samples_between(source, start, stop))
+        found = self.reader.samples_between(source, start, stop)
+        return self._each_decoded(found, repeat(None))
 
     def numbers_in(self, start: int, stop: int) -> tuple[int, int] | None:
         if not self.is_counted():
@@ -424,16 +428,33 @@ class ObjectShard(Shard):
             source.read_ahead(start, source.size if stop is None else stop)
         return source
 
-    def _each_decoded(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        return samples if self._decoders is None else map(self._decoded, samples)
+    def _each_decoded(
+        self, samples: Iterator[Sample], positions: Iterable[int | None]
+    ) -> Iterator[Sample]:
+        """Yields samples after decoding them; continues after an error of a decoder.
 
-    def _decoded(self, sample: Sample) -> Sample:
+        Args:
+            samples: The samples.
+            positions: The number of each in the object, for errors; None if it is unknown.
+        """
+        return samples if self._decoders is None else map(self._decoded, samples, positions)
+
+    def _decoded(self, sample: Sample, position: int | None) -> Sample:
         if self._decoders is None:
             return sample
         try:
             return self._decoders.decoded(sample, self.source.limits)
         except IPFSDatasetError as error:
-            raise located(error, attrs.evolve(self._place(), member=sample[0])) from error.__cause__
+            where = attrs.evolve(self._place(), member=sample[0], sample=position)
+            if position is not None and isinstance(self.source, ObjectFile):
+                # An index that would have to be made by scanning the object is not made for an error.
+                with suppress(IPFSDatasetError):
+                    if self._index is not None or self.is_counted():
+                        start, stop = self.index().span(position)
+                        where = attrs.evolve(where, start=start, stop=stop)
+            failure = located(error, where)
+            failure.affects_one_sample = True
+            raise failure from error.__cause__
 
     def _place(self) -> Location:
         return Location(object=self.what) if self._where is None else self._where()
@@ -471,7 +492,8 @@ class ObjectPart(ObjectShard):
         for first in range(start, stop, _READ_TOGETHER):
             numbers = range(first, min(first + _READ_TOGETHER, stop))
             try:
-                group = list(self._each_decoded(self.reader.read_each(source, index, numbers)))
+                found = self.reader.read_each(source, index, numbers)
+                group = list(self._each_decoded(found, numbers))
             except IPFSDatasetError as error:
                 if getattr(error, "retryable", False):  # the source was already waited for
                     raise self._renumbered(error) from error.__cause__

@@ -343,23 +343,35 @@ class SkippingStream:
 
     def _uncounted(self, shard: Shard) -> Iterator[Sample]:
         """Yields a shard's samples in order; continues by number after a sample that cannot be read."""
-        position = 0
-        try:
-            for sample in shard.samples():
-                position += 1
-                self.policy.succeeded()
-                yield sample
-        except IPFSDatasetError as error:
+        samples, position = shard.samples(), 0
+        while True:
             try:
-                count = len(shard)
-            except IPFSDatasetError:  # no random access: the start of the next sample is unknown
-                self.policy.skip_or_raise(error, f"the rest of {shard.what}")
+                for sample in samples:
+                    position += 1
+                    self.policy.succeeded()
+                    yield sample
+            except IPFSDatasetError as error:
+                if not error.affects_one_sample:
+                    yield from self._continued(shard, position, error)
+                    return
+                self.policy.skip_or_raise(error, f"sample {position} of {shard.what}")
+                yield from self._instead(position, error, shard)
+                position += 1
+            else:
                 return
-            if position >= count:  # the error is after the last sample, such as a missing end
-                self.policy.skip_or_raise(error, f"the rest of {shard.what}")
-                return
-            yield from self._by_itself(shard, position, error)
-            yield from self.iterate(shard, position + 1, count)
+
+    def _continued(self, shard: Shard, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
+        """Yields the samples of a shard from the one at which sequential reading failed, by number."""
+        try:
+            count = len(shard)
+        except IPFSDatasetError:  # no random access: the start of the next sample is unknown
+            self.policy.skip_or_raise(error, f"the rest of {shard.what}")
+            return
+        if position >= count:  # the error is after the last sample, such as a missing end
+            self.policy.skip_or_raise(error, f"the rest of {shard.what}")
+            return
+        yield from self._by_itself(shard, position, error)
+        yield from self.iterate(shard, position + 1, count)
 
     def _by_itself(self, shard: Shard, position: int, error: IPFSDatasetError) -> Iterator[Sample]:
         """Yields the sample at which sequential reading failed, if it can be read on its own.

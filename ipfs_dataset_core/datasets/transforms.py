@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,12 +32,39 @@ class SampleTransform:
     target_transform: Callable[[Any], Any] | None
     data: int
 
-    def __call__(self, sample: Any) -> Any:
+    def __call__(self, sample: Any, number: int | None = None) -> Any:
         """Returns a transformed sample.
+
+        Errors of the functions are not changed, except that a note names the sample, if this Python supports
+        notes.
+
+        Args:
+            sample: The sample.
+            number: Its number in the dataset, for errors; None if it is unknown.
 
         Raises:
             TypeError: There is a `target_transform`, but the sample is not a tuple of two or more parts.
+            RuntimeError: A function raised `StopIteration`, which would end an iteration before its last
+                sample.
         """
+        try:
+            return self._transformed(sample)
+        except StopIteration as error:
+            found = RuntimeError(f"{self} raised StopIteration")
+            _add_note(found, self._note(sample, number))
+            raise found from error
+        except Exception as error:
+            _add_note(error, self._note(sample, number))
+            raise
+
+    def _note(self, sample: Any, number: int | None) -> str:
+        parts = [] if number is None else [f"sample {number}"]
+        if self.data and isinstance(sample, tuple) and sample and isinstance(sample[0], str):
+            parts.append(repr(sample[0]))
+        place = f" for {', '.join(parts)}" if parts else ""
+        return f"Raised by {self}{place}. A handler= does not skip errors of transforms."
+
+    def _transformed(self, sample: Any) -> Any:
         if type(sample) is not tuple or not sample:
             self._check_target(sample)
             return sample if self.transform is None else self.transform(sample)
@@ -97,7 +125,7 @@ class TransformedSamples(IndexedSamples):
         transform: Applied to each of them.
     """
 
-    def __init__(self, samples: IndexedSamples, transform: Callable[[Any], Any]) -> None:
+    def __init__(self, samples: IndexedSamples, transform: SampleTransform) -> None:
         self._samples = samples
         self._transform = transform
 
@@ -105,13 +133,14 @@ class TransformedSamples(IndexedSamples):
         return len(self._samples)
 
     def read(self, position: int) -> Any:
-        return self._transform(self._samples.read(position))
+        return self._transform(self._samples.read(position), position)
 
     def read_each(self, positions: Iterable[int]) -> Iterator[Any]:
-        return map(self._transform, self._samples.read_each(positions))
+        wanted = list(positions)
+        return map(self._transform, self._samples.read_each(wanted), wanted)
 
     def iterate(self, start: int, stop: int) -> Iterator[Any]:
-        return map(self._transform, self._samples.iterate(start, stop))
+        return map(self._transform, self._samples.iterate(start, stop), count(start))
 
     def prefetch(self, positions: Sequence[int]) -> None:
         self._samples.prefetch(positions)
@@ -124,6 +153,11 @@ class TransformedSamples(IndexedSamples):
 
     def block_stops(self, size: int) -> Sequence[int]:
         return self._samples.block_stops(size)
+
+
+def _add_note(error: Exception, note: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
 
 
 def _name(function: Any) -> str:

@@ -19,7 +19,6 @@ from ipfs_dataset_core.interfaces.exporters import (
 from ipfs_dataset_core.interfaces.indexed_samples import IndexedSamples, reads_one_by_one
 from ipfs_dataset_core.interfaces.objects import BytesFile, ObjectDirectory, ObjectFile, Span
 from ipfs_dataset_core.interfaces.readers import (
-    PARSE_ERRORS,
     FolderReader,
     MemberIndex,
     Reader,
@@ -41,7 +40,6 @@ from ipfs_dataset_core.interfaces.transports import (
 )
 
 __all__ = [
-    "PARSE_ERRORS",
     "ByteStream",
     "BytesFile",
     "DatasetInfo",

@@ -54,7 +54,23 @@ class SampleRuns(Iterator[Sample]):
 
 
 # Errors that parsers raise for invalid bytes. Bugs in plugins mostly raise other errors.
-PARSE_ERRORS = (ValueError, EOFError, struct.error, zlib.error, OSError, SyntaxError)
+_PARSE_ERRORS = (
+    ValueError,
+    EOFError,
+    OverflowError,  # a number that is too large
+    RecursionError,  # values that are nested too deeply, such as the lists of a JSON text
+    struct.error,
+    zlib.error,
+)
+# The same, of modules that are imported only where they are needed.
+_PARSE_ERRORS_BY_NAME = frozenset(
+    (
+        ("PIL.Image", "DecompressionBombError"),
+        ("PIL.Image", "DecompressionBombWarning"),
+        ("_lzma", "LZMAError"),
+        ("zipfile", "BadZipFile"),
+    )
+)
 
 
 def is_parse_error(error: BaseException) -> bool:
@@ -63,11 +79,16 @@ def is_parse_error(error: BaseException) -> bool:
     Pillow raises `OSError` and `SyntaxError` for them, but without the error number of a system error or the
     file name of a syntax error.
     """
+    if isinstance(error, IPFSDatasetError):
+        return False
     if isinstance(error, OSError):
-        return error.errno is None and not isinstance(error, IPFSDatasetError)
+        return error.errno is None and not isinstance(error, (TimeoutError, ConnectionError))
     if isinstance(error, SyntaxError):
         return error.filename is None
-    return isinstance(error, PARSE_ERRORS) and not isinstance(error, IPFSDatasetError)
+    kind = type(error)
+    return isinstance(error, _PARSE_ERRORS) or (
+        (kind.__module__, kind.__name__) in _PARSE_ERRORS_BY_NAME
+    )
 
 
 class MemberIndex(ABC):
@@ -273,8 +294,9 @@ class Reader:
 
         Raises:
             FormatError: The file ends before the sample does, or `decode` raised a `ValueError`, `EOFError`,
-                `struct.error`, `zlib.error`, or an `OSError` or `SyntaxError` from a parser such as Pillow
-                rather than from the system or Python code.
+                `OverflowError`, `RecursionError`, `struct.error`, `zlib.error`, ``lzma.LZMAError``,
+                ``zipfile.BadZipFile``, an error of Pillow about the size of an image, or an `OSError` or
+                `SyntaxError` from a parser such as Pillow rather than from the system or Python code.
             LimitError: The sample has more bytes than ``source.limits.member_bytes``.
         """
         name: Any = index.name(position)
@@ -309,7 +331,7 @@ class Reader:
             return name, self.decode(data, index, position)
         except (FormatError, LimitError) as error:
             raise type(error)(f"{what} cannot be decoded: {error}") from error
-        except PARSE_ERRORS as error:
+        except Exception as error:
             if not is_parse_error(error):
                 raise
             text = f"{type(self).__qualname__}.decode: {type(error).__name__}: {error}"
@@ -371,7 +393,7 @@ def make_index(reader: Reader, source: Any) -> MemberIndex | None:
     """
     try:
         return reader.index(source)
-    except PARSE_ERRORS as error:
+    except Exception as error:
         if isinstance(error, FormatError) and source.name not in str(error):
             text = str(error)  # from an index, which does not know the object's name
         elif is_parse_error(error):

@@ -52,7 +52,8 @@ class Origin:
     @classmethod
     def given(cls, plugin: object) -> Origin:
         """Returns the origin of a declaration or an object that the user passed."""
-        return cls(_GIVEN, "", getattr(plugin, "name", "") or type(plugin).__name__)
+        name = getattr(plugin, "name", "") or getattr(plugin, "__qualname__", "")
+        return cls(_GIVEN, "", name or type(plugin).__name__)
 
     def __str__(self) -> str:
         """Returns ``distribution version (entry_point)``."""

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
+import re
+import struct
+import sys
+import zipfile
+import zlib
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset
@@ -153,9 +163,124 @@ def test_a_decoding_error_names_member_and_object_and_can_be_skipped(store, kind
         assert stream.skipped == 1
 
 
-def test_an_exception_of_a_users_function_is_not_changed(store, objects):
-    with pytest.raises(ZeroDivisionError):
-        list(MapStyle(objects["zip"], store.address, decoders={".num": lambda _: 1 / 0}))
+def raising(error):
+    def decode(data):
+        raise error
+
+    return decode
+
+
+def nested(data):
+    return nested(data)
+
+
+# Functions that fail for some bytes as libraries do, and what the message contains.
+DAMAGE: dict[str, tuple[Any, str]] = {
+    "pillow": (lambda data: Image.open(io.BytesIO(data)), "UnidentifiedImageError"),
+    "pixels": (raising(Image.DecompressionBombError("many pixels")), "many pixels"),
+    "warning of pixels": (raising(Image.DecompressionBombWarning("many pixels")), "many pixels"),
+    "text": (lambda data: (data + b"\xff").decode(), "UnicodeDecodeError"),
+    "struct": (lambda data: struct.unpack("<Q", data), "unpack requires"),
+    "zlib": (zlib.decompress, "incorrect header"),
+    "lzma": (raising(lzma.LZMAError("corrupt")), "LZMAError: corrupt"),
+    "zip": (lambda data: zipfile.ZipFile(io.BytesIO(data)), "BadZipFile"),
+    "recursion": (nested, "RecursionError"),
+    "digits": (lambda data: json.loads("1" * 5000), "5000 digits"),
+    "overflow": (lambda data: float(10**400), "OverflowError"),
+    "numpy": (lambda data: np.frombuffer(data, "u8"), "ValueError"),
+    "torch": (lambda data: torch.frombuffer(bytearray(data), dtype=torch.int64), "ValueError"),
+}
+BUGS: dict[str, tuple[Any, str]] = {
+    "torchvision": (raising(RuntimeError("not a JPEG")), "RuntimeError: not a JPEG"),
+    "key": (lambda data: dict[str, int]()["label"], "KeyError: 'label'"),
+    "number": (lambda data: 1 // 0, "ZeroDivisionError"),
+    "time": (raising(TimeoutError()), "TimeoutError"),
+    "exit": (lambda data: sys.exit(3), "SystemExit: 3"),
+    # It would end the iteration, and all other samples would be lost.
+    "stop": (lambda data: next(iter(())), "StopIteration"),
+}
+
+
+def make_object(store, kind, files):
+    if kind == "compressed tar":
+        return IPFSObject(store.file(tar_bytes(files, "w:gz")), RemoteFileType.TAR)
+    return {
+        "folder": lambda: IPFSObject(store.tree(files)),
+        "tar": lambda: IPFSObject(store.file(tar_bytes(files)), RemoteFileType.TAR),
+        "zip": lambda: IPFSObject(store.file(zip_bytes(files)), RemoteFileType.ZIP),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip", "compressed tar"])
+@pytest.mark.parametrize("failing", [*DAMAGE, *BUGS])
+def test_whatever_a_decoder_raises_names_the_sample_and_loses_only_that(store, kind, failing):
+    function, words = (DAMAGE | BUGS)[failing]
+    files = {"a.num": b"1", "b.num": b"two", "c.num": b"3"}
+    obj = make_object(store, kind, files)
+
+    def decode(data):
+        return function(data) if data == b"two" else int(data)
+
+    options: dict[str, Any] = {"decoders": {".num": decode}}
+    stream = IPFSIterableDataset(obj, store.address, **options)
+    with pytest.raises(FormatError if failing in DAMAGE else PluginError) as caught:
+        list(stream)
+    message = str(caught.value)
+    assert obj.url in message
+    assert "'b.num', 3 bytes" in message
+    assert words in message
+    assert "decode" in message
+    for skipping in (
+        IPFSIterableDataset(obj, store.address, handler="skip", **options),
+        IPFSIterableDataset(obj, store.address, handler="skip", shuffle_blocks=True, **options),
+    ):
+        assert sorted(skipping) == [("a.num", 1), ("c.num", 3)]
+        assert skipping.skipped == 1
+    if kind != "compressed tar":
+        dataset = MapStyle(obj, store.address, handler="skip", **options)
+        assert dataset.__getitems__([2, 1, 0]) == [("c.num", 3), ("a.num", 1)]
+        assert dataset.skipped == 1
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_an_error_of_a_decoder_names_the_bytes_in_the_archive(store, kind):
+    files = {f"{n}.num": b"%d" % n * 100 for n in range(3)}
+    data = tar_bytes(files) if kind == "tar" else zip_bytes(files, zipfile.ZIP_STORED)
+    obj = IPFSObject(store.file(data), kind)
+
+    def decode(data):
+        return int(data + (b"x" if data[:1] == b"1" else b""))
+
+    dataset = MapStyle(obj, store.address, decoders={".num": decode})
+    for read in (lambda: dataset[1], lambda: dataset.__getitems__([2, 1]), lambda: list(dataset)):
+        with pytest.raises(FormatError, match=r"1\.num") as caught:
+            read()
+        found = re.search(r"bytes (\d+)-(\d+)", str(caught.value))
+        assert found is not None
+        assert data[int(found[1]) : int(found[2]) + 1].endswith(files["1.num"])
+
+
+def test_only_samples_that_cannot_be_decoded_are_lost_of_a_compressed_tar(store):
+    files = {f"{n:02}.num": b"x" if n in {0, 3, 4, 9} else b"%d" % n for n in range(10)}
+    obj = make_object(store, "compressed tar", files)
+    stream = IPFSIterableDataset(obj, store.address, decoders={".num": int}, handler="skip")
+    assert [value for _, value in stream] == [1, 2, 5, 6, 7, 8]
+    assert stream.skipped == 4
+    few = IPFSIterableDataset(
+        obj, store.address, decoders={".num": int}, handler="skip", max_failures=2
+    )
+    with pytest.raises(FormatError, match=r"failure number 2 in a row"):
+        list(few)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_ctrl_c_and_a_lack_of_memory_are_not_skipped(store, objects, error):
+    decoders = {".num": raising(error)}
+    for kind in ("zip", "folder"):
+        with pytest.raises(error):
+            list(
+                IPFSIterableDataset(objects[kind], store.address, decoders=decoders, handler="skip")
+            )
 
 
 def test_an_exception_of_a_format_names_the_format(store, objects):

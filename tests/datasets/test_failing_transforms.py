@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
 import pytest
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject, MixedDataset, ShuffleDataset
 from tests.support.builders import tar_bytes, zip_bytes
@@ -21,6 +23,12 @@ class RefusedError(Exception):
 def refuse(data):
     if data == BAD:
         raise RefusedError
+    return data
+
+
+def stop(data):
+    if data == BAD:
+        raise StopIteration
     return data
 
 
@@ -128,6 +136,53 @@ def test_the_state_is_before_a_lost_sample_until_the_next_is_read(made, kind):
     rest, errors = read(iter(behind))
     assert errors == 0
     assert sorted(head + rest) == sorted(set(members(COUNT).values()) - {BAD})
+
+
+class StoppingNumbers(Numbers):
+    def __getitem__(self, index):
+        return stop(f"m {index}".encode())
+
+
+def test_a_transform_that_raises_stop_iteration_does_not_end_an_epoch_early(made):
+    files = IPFSDataset(made.zip, made.address, transform=stop)
+    stream = IPFSIterableDataset(made.zip, made.address, transform=stop)
+    packed = IPFSIterableDataset(made.packed, made.address, transform=stop, handler="skip")
+    own = StoppingNumbers()
+    for dataset in (
+        files,
+        stream,
+        packed,
+        ShuffleDataset(files, 5),
+        ShuffleDataset(stream, 5),
+        ShuffleDataset(packed, 5),
+        ShuffleDataset(own, 5),
+        mixed(files),
+        mixed(stream),
+        mixed(own),
+    ):
+        with pytest.raises(RuntimeError, match="raised StopIteration"):
+            list(iter(dataset))
+    for dataset in (files, stream):
+        loader: DataLoader[Any] = DataLoader(dataset, 4, num_workers=1)
+        with pytest.raises(RuntimeError, match="raised StopIteration"):
+            list(loader)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+def test_a_note_of_an_error_of_a_transform_names_the_sample(made):
+    (number,) = (n for n, data in enumerate(members(COUNT).values()) if data == BAD)
+    name = list(members(COUNT))[number]
+    files = made.files()
+    for read, place in (
+        (lambda: files[number], f"sample {number}, {name!r}"),
+        (lambda: files.__getitems__([number, 0, COUNT - 1]), f"sample {number}, {name!r}"),
+        (lambda: list(files), f"sample {number}, {name!r}"),
+        (lambda: list(made.stream()), repr(name)),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            read()
+        (note,) = vars(caught.value)["__notes__"]
+        assert note.startswith(f"Raised by transform=refuse for {place}. ")
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
