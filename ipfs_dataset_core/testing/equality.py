@@ -1,11 +1,14 @@
-"""Equality of sample values for the contracts, because `==` of arrays gives no single result."""
+"""Equality of sample values for the contract suites, because `==` of arrays gives no single result."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def same_value(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for each kind of value
@@ -43,6 +46,38 @@ def same_value(one: Any, other: Any) -> bool:  # noqa: PLR0911 - one for each ki
         raise TypeError(
             f"values of type {type(one).__name__} cannot be compared by ==: override `same`"
         ) from error
+
+
+def difference(found: Any, wanted: Any, where: str = "it") -> str:
+    """Describes the first difference between two values that are not equal.
+
+    Args:
+        found: The value that was returned.
+        wanted: The value that was expected.
+        where: What the values are part of, as the message names it.
+    """
+    if type(found) is not type(wanted):
+        return (
+            f"{where} was {found!r:.200} of type {type(found).__name__}, not {wanted!r:.200} of type "
+            f"{type(wanted).__name__}"
+        )
+    if isinstance(found, (bytes, str, tuple, list)) and len(found) != len(wanted):
+        return (
+            f"{where} had length {len(found)}, not {len(wanted)}: {found!r:.80}, not {wanted!r:.80}"
+        )
+    parts: Iterable[tuple[Any, Any, Any]] = ()
+    if isinstance(found, dict) and found.keys() == wanted.keys():
+        parts = ((key, found[key], wanted[key]) for key in found)
+    elif isinstance(found, (bytes, tuple, list)):
+        parts = zip(range(len(found)), found, wanted, strict=True)
+    for key, one, other in parts:
+        try:
+            equal = same_value(one, other)
+        except TypeError:  # the contract of this type overrides `same`
+            break
+        if not equal:
+            return difference(one, other, f"{where}[{key!r}]")
+    return f"{where} was {found!r:.200}, not {wanted!r:.200}"
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""The contract of published forms, as tests; see docs/how-to/add-an-exporter.md."""
+"""The contract of exporters as a test suite; see docs/how-to/add-an-exporter.md."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +12,10 @@ from ipfs_dataset_core.interfaces import Exporter, ExporterOptions, ExporterPlug
 from ipfs_dataset_core.ipld import get_profile
 from ipfs_dataset_core.publishing.publish import TreeSink, publish
 from ipfs_dataset_core.registry.lookup import resolve_factory
-from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
-from ipfs_dataset_core.testing.equality import same_value
+from ipfs_dataset_core.testing.checks import Checks
+from ipfs_dataset_core.testing.damage import changed, truncated, with_large_numbers
+from ipfs_dataset_core.testing.equality import difference, same_value
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile, MemoryTransport
-from ipfs_dataset_core.testing.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
 
 _PROFILE = get_profile("unixfs-v1-2025")
 _SHARD_BYTES = 20_000
-# How many times all samples are offered before a write is required.
-_PATIENCE = 2_000
-_REFUSALS = (FormatError, LimitError, ObjectNotFoundError)
-_terms = Terms("docs/how-to/add-an-exporter.md#test-it")
+# How many times all samples are passed to `export` before a shard must have been written.
+_REPETITIONS = 2_000
+_ERRORS = (FormatError, LimitError, ObjectNotFoundError)
+_checks = Checks("docs/how-to/add-an-exporter.md#test-it")
 
 
 class ExporterContract:
-    """The contract of a published form. Inherit from it, and override the fixture `plugin` (and `samples`).
+    """The contract of an exporter. Inherit from it, and override the fixture `plugin` (and `samples`).
 
     Attributes:
-        memory_bytes: Maximum memory in bytes for loading a damaged dataset.
+        memory_bytes: Maximum memory in bytes for loading and reading a damaged dataset.
     """
 
     memory_bytes: int = 64 << 20
 
     @pytest.fixture
     def plugin(self) -> ExporterPlugin | type[Exporter]:
-        """The form's declaration: an ExporterPlugin, or the exporter's class where that declares itself."""
+        """The exporter's declaration: an ExporterPlugin, or the exporter's class if that declares itself."""
         raise NotImplementedError(
             "override the fixture `plugin`: return your subclass of Exporter, or your ExporterPlugin"
         )
 
     @pytest.fixture
     def declared(self, plugin: ExporterPlugin | type[Exporter]) -> ExporterPlugin:
-        """The declaration that `plugin` is or stands for."""
-        return _terms.declared(plugin, Exporter, ExporterPlugin)
+        """The declaration given by `plugin`."""
+        return _checks.declaration(plugin, Exporter, ExporterPlugin)
 
     @pytest.fixture
     def samples(self) -> list[Any]:
-        """Samples that the form supports; by default a number with a text."""
+        """Samples that the exporter can store; by default pairs of a number and a text."""
         return [(number, f"sample {number}") for number in range(50)]
 
     def same(self, one: Any, other: Any) -> bool:
@@ -62,13 +62,12 @@ class ExporterContract:
 
     @pytest.fixture
     def exporter(self, declared: ExporterPlugin) -> Exporter:
-        """The form's exporter, with shards so small that there are several."""
-        exporter = resolve_factory(declared)(ExporterOptions(shard_bytes=_SHARD_BYTES))
-        _terms.must(
-            isinstance(exporter, Exporter),
-            f"The factory has to make an ipfs_dataset_core.Exporter; it made {exporter!r:.200}",
-        )
-        assert isinstance(exporter, Exporter)
+        """The exporter, with shards so small that the samples need several."""
+        exporter: object = resolve_factory(declared)(ExporterOptions(shard_bytes=_SHARD_BYTES))
+        if not isinstance(exporter, Exporter):
+            _checks.fail(
+                f"The factory must return an ipfs_dataset_core.Exporter, but it returned {exporter!r:.200}"
+            )
         return exporter
 
     def published(self, exporter: Exporter, samples: Any) -> MemoryDirectory:
@@ -80,60 +79,55 @@ class ExporterContract:
     def loaded(self, exporter: Exporter, samples: Any) -> PublishedSamples:
         """Returns the published samples loaded after an export."""
         found = exporter.load(self.published(exporter, samples))
-        _terms.must(
-            found is not None, "`load` has to recognise what `export` wrote, and returned None"
-        )
-        assert found is not None
+        if found is None:
+            _checks.fail("`load` must return what `export` wrote, but it returned None")
         return found
 
-    def test_declaration_and_exporter_travel_to_workers(
+    def test_declaration_and_exporter_can_be_pickled(
         self, declared: ExporterPlugin, exporter: Exporter
     ) -> None:
-        again = _terms.travelled(
-            declared,
-            "An ExporterPlugin, whose factory is a 'module:attribute' string or top-level class,",
-        )
-        _terms.must(again == declared, f"An ExporterPlugin has to stay equal; it became {again!r}")
-        _terms.travelled(exporter, "An exporter")
+        _checks.declaration_can_be_pickled(declared)
+        _checks.pickled(exporter, "the exporter")
 
-    def test_samples_come_back_equal_and_in_order(
+    def test_samples_are_equal_and_in_order_after_publishing(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
-        self._assert_count(len(found), len(samples), "`len` of what was loaded")
-        self._assert_same(list(found.iterate(0, len(samples))), samples, "`iterate`")
+        self._require_length(found, samples)
+        self._require_same(list(found.iterate(0, len(samples))), samples, "`iterate`")
 
-    def test_each_sample_can_be_read_by_number(
+    def test_each_sample_can_be_read_by_position(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
         found.prefetch(range(len(samples)))
-        backwards = [found.read(number) for number in reversed(range(len(samples)))]
-        self._assert_same(backwards[::-1], samples, "`read` by number")
+        backwards = [found.read(position) for position in reversed(range(len(samples)))]
+        self._require_same(backwards[::-1], samples, "`read`")
         found_each = list(found.read_each(range(0, len(samples), 2)))
-        self._assert_same(found_each, samples[::2], "`read_each` of every other sample")
+        self._require_same(found_each, samples[::2], "`read_each` of every other position")
 
-    def test_what_batches_and_blocks_need_is_known_of_each_sample(
+    def test_fetch_bytes_block_stops_and_shard_sizes_cover_all_samples(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         found = self.loaded(exporter, samples)
-        costs = list(found.fetch_bytes(range(len(samples))))
-        _terms.must(
-            len(costs) == len(samples) and min(costs, default=0) >= 0,
-            "`fetch_bytes` has to yield a number of bytes for each sample asked for; it yielded "
-            f"{costs!r:.200}",
+        fetched = list(found.fetch_bytes(range(len(samples))))
+        _checks.require(
+            len(fetched) == len(samples) and min(fetched, default=0) >= 0,
+            f"`fetch_bytes` must yield a number of bytes for each of {len(samples)} positions, but it "
+            f"yielded {len(fetched)}: {fetched!r:.200}",
         )
         stops = [0, *found.block_stops(1000)]
-        _terms.must(
+        _checks.require(
             stops == sorted(set(stops)) and stops[-1] == len(samples),
-            f"`block_stops` has to rise to the number of samples; it returned {stops[1:]!r:.200}",
+            f"`block_stops` must return ascending positions that end with {len(samples)}, the number of "
+            f"samples, but it returned {stops[1:]!r:.200}",
         )
         sizes = found.shard_sizes()
         counted = len(samples) if sizes is None else sum(count for count, _ in sizes)
-        _terms.must(
+        _checks.require(
             counted == len(samples) and all(size >= 0 for _, size in sizes or ()),
-            "`shard_sizes` has to return the samples and bytes of each file, of all samples together; it "
-            f"returned {sizes!r:.200}",
+            "`shard_sizes` must return (samples, bytes) for each file, with "
+            f"{len(samples)} samples in total, but it returned {sizes!r:.200}",
         )
 
     def test_any_part_can_be_iterated(self, exporter: Exporter, samples: list[Any]) -> None:
@@ -141,84 +135,94 @@ class ExporterContract:
         last = len(samples)
         for start, stop in ((0, 0), (0, 1), (last // 3, last), (last - 1, last - 1)):
             part = list(found.iterate(start, stop))
-            self._assert_same(part, samples[start:stop], f"`iterate({start}, {stop})`")
+            self._require_same(part, samples[start:stop], f"`iterate({start}, {stop})`")
 
-    def test_an_empty_dataset_comes_back_empty(self, exporter: Exporter) -> None:
+    def test_an_empty_dataset_can_be_published(self, exporter: Exporter) -> None:
         found = self.loaded(exporter, [])
-        self._assert_count(len(found), 0, "`len` of an empty dataset")
-        self._assert_same(list(found.iterate(0, 0)), [], "`iterate` of an empty dataset")
+        self._require_length(found, [])
+        self._require_same(list(found.iterate(0, 0)), [], "`iterate` of an empty dataset")
 
-    def test_the_same_samples_become_the_same_files(
+    def test_equal_samples_are_published_as_equal_files(
         self, exporter: Exporter, samples: list[Any]
     ) -> None:
         first, second = (self.published(exporter, samples).files for _ in range(2))
         differing = sorted(
             path for path in {*first, *second} if first.get(path) != second.get(path)
         )
-        _terms.must(
+        _checks.require(
             not differing,
-            f"The same samples have to become the same files, and so the same CID; {differing} differ",
+            "`export` must write equal samples as equal files, so that they have the same CID, but the "
+            f"files {differing} of two exports differ",
         )
 
-    def test_samples_are_written_as_they_come(self, exporter: Exporter, samples: list[Any]) -> None:
+    def test_samples_are_written_as_they_arrive(
+        self, exporter: Exporter, samples: list[Any]
+    ) -> None:
         files: list[SinkFile] = []
 
-        class Watched(TreeSink):
+        class WatchedSink(TreeSink):
             def create(self, path: str) -> SinkFile:
                 files.append(super().create(path))
                 return files[-1]
 
         def many() -> Iterator[Any]:
-            for _ in range(_PATIENCE):
+            for _ in range(_REPETITIONS):
                 yield from samples
                 if sum(file.tell() for file in files) >= _SHARD_BYTES:
                     return
-            _terms.must(
-                False,  # noqa: FBT003 - it never holds
-                "`export` has to write samples as they come, for a dataset may be larger than memory; of "
-                f"{_PATIENCE * len(samples)} it did not write the {_SHARD_BYTES} bytes of one shard",
+            _checks.fail(
+                "`export` must write samples as they arrive, because a dataset may be larger than memory, "
+                f"but after {_REPETITIONS * len(samples)} samples it had not written one shard of "
+                f"{_SHARD_BYTES} bytes"
             )
 
         if not samples:
-            pytest.skip("`samples` has none")
-        exporter.export(many(), Watched(_PROFILE, lambda _cid, _block: None))
+            pytest.skip("the fixture `samples` is empty")
+        exporter.export(many(), WatchedSink(_PROFILE, lambda _cid, _block: None))
 
-    def test_damaged_files_are_refused_with_our_errors(
-        self, exporter: Exporter, samples: list[Any]
-    ) -> None:
+    def test_damaged_files_raise_typed_errors(self, exporter: Exporter, samples: list[Any]) -> None:
         files = self.published(exporter, samples).files
         for path, data in files.items():
-            for damaged in (*cut(data), *scattered(data), *overwritten(data)):
-                what = f"Reading a dataset whose file {path!r} is damaged"
+            for damaged in (*truncated(data), *changed(data), *with_large_numbers(data)):
+                what = (
+                    f"`load` or `iterate` of a dataset whose file {path!r} was replaced by "
+                    f"{len(damaged)} damaged bytes"
+                )
                 directory = MemoryDirectory({**files, path: damaged})
-                with suppress(*_REFUSALS), self._reading_damaged(what):
+                with (
+                    suppress(*_ERRORS),
+                    _checks.memory_below(self.memory_bytes, what),
+                    _checks.raises_only(_ERRORS, what),
+                ):
                     found = exporter.load(directory)
                     if found is not None:
                         list(found.iterate(0, len(found)))
 
-    @contextmanager
-    def _reading_damaged(self, what: str) -> Iterator[None]:
-        with _terms.within(self.memory_bytes, what), _terms.ends_only_in(_REFUSALS, what):
-            yield
-
-    def test_what_is_of_another_form_is_left_to_others(self, exporter: Exporter) -> None:
-        for other in (
-            MemoryDirectory({"readme.txt": b"something else"}),
-            MemoryFile(b"something else"),
+    def test_load_returns_none_for_other_data(self, exporter: Exporter) -> None:
+        for what, other in (
+            ("a directory", MemoryDirectory({"readme.txt": b"something else"})),
+            ("a file", MemoryFile(b"something else")),
         ):
             found = exporter.load(other)
-            _terms.must(
+            _checks.require(
                 found is None,
-                f"`load` has to return None of what is of another form, not {found!r:.200}",
+                f"`load` of {what} that the exporter did not write must return None, but it returned "
+                f"{found!r:.200}",
             )
 
-    def _assert_count(self, found: int, wanted: int, what: str) -> None:
-        _terms.must(found == wanted, f"{what} has to be {wanted}, not {found}")
+    def _require_length(self, found: PublishedSamples, samples: list[Any]) -> None:
+        _checks.require(
+            len(found) == len(samples),
+            f"`len` of the loaded samples must be {len(samples)}, but it was {len(found)}",
+        )
 
-    def _assert_same(self, found: list[Any], wanted: list[Any], what: str) -> None:
+    def _require_same(self, found: list[Any], wanted: list[Any], what: str) -> None:
         for position, (one, other) in enumerate(zip(found, wanted, strict=False)):
-            _terms.must(
+            _checks.require(
                 self.same(one, other),
-                f"{what} gave {one!r:.200} as sample {position} of {len(wanted)}, not {other!r:.200}",
+                f"{what} must give sample {position} as it was exported, but {difference(one, other)}",
             )
-        self._assert_count(len(found), len(wanted), f"The number of samples that {what} gives")
+        _checks.require(
+            len(found) == len(wanted),
+            f"{what} must give {len(wanted)} samples, but it gave {len(found)}",
+        )

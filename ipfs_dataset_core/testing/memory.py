@@ -1,12 +1,12 @@
-"""Files, directories and a transport in memory, which record the requests made of them."""
+"""Files, directories and a transport in memory that record how they are used, for tests."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipfs_dataset_core.errors import ObjectNotFoundError, TransportError
+from ipfs_dataset_core.errors import ObjectNotFoundError
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile, Pin, Transport
-from ipfs_dataset_core.ipld import CID, entries, node_kind, parse_file
+from ipfs_dataset_core.ipld import CID, entries, links, node_kind, parse_file
 from ipfs_dataset_core.options import Limits
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ class MemoryFile(ObjectFile):
     Args:
         data: The bytes, or the function.
         name: Name of the file in errors and samples.
-        size: Number of bytes that the function can compute.
+        size: Size of the file in bytes, if a function computes them.
         limits: Limits that readers must respect.
 
+    Raises:
+        ValueError: A function is given without `size`.
+
     Attributes:
-        reads: Every span that was read.
-        hints: Every span passed to `prefetch`.
+        reads: Each span ``(start, stop)`` that was read, in order.
+        hints: Each span ``(start, stop)`` that was passed to `prefetch`, in order.
     """
 
     def __init__(
@@ -39,6 +42,10 @@ class MemoryFile(ObjectFile):
         *,
         limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
+        if not isinstance(data, bytes) and size < 0:
+            raise ValueError(
+                "give `size`, because the bytes of the file are computed by a function"
+            )
         self.name = name
         self.limits = limits
         self.cid = None
@@ -62,15 +69,15 @@ class MemoryFile(ObjectFile):
 
 
 class MemoryDirectory(ObjectDirectory):
-    """A directory of files by relative path.
+    """A directory of files.
 
     Args:
-        files: The bytes of each file.
+        files: The bytes of each file, by its path relative to the directory.
         name: Name of the directory in errors.
         limits: Limits that readers must respect.
 
     Attributes:
-        opened: The files that were opened, by path, which record what was read.
+        opened: The files that were opened, by path; their `reads` and `hints` include those of earlier opens.
     """
 
     def __init__(
@@ -95,9 +102,9 @@ class MemoryDirectory(ObjectDirectory):
     def open(self, path: str) -> MemoryFile:
         if path not in self.files:
             raise ObjectNotFoundError(f"{self.name!r} has no {path!r}")
-        file = MemoryFile(self.files[path], path)
+        file = MemoryFile(self.files[path], path, limits=self.limits)
         if (earlier := self.opened.get(path)) is not None:
-            # It may be closed. Reads of both files are recorded in one list.
+            # A new object, because the earlier one may be closed; both record in the same lists.
             file.reads, file.hints = earlier.reads, earlier.hints
         self.opened[path] = file
         return file
@@ -110,14 +117,14 @@ class MemoryDirectory(ObjectDirectory):
 
 
 class MemoryTransport(Transport):
-    """Blocks in a dictionary.
+    """A writable transport that stores blocks in a dictionary.
 
     Attributes:
         blocks: Blocks by multihash, as nodes store them.
-        pinned: Every CID that was pinned.
+        pinned: Pinned CIDs, in the order of pinning; a CID that was pinned twice occurs twice.
         pin_names: Names of the pins, by CID.
-        put_bytes: The number of bytes of each `put_blocks`.
-        closed: Whether it was closed.
+        put_bytes: Number of bytes stored by each call of `put_blocks`.
+        closed: Whether `close` was called.
     """
 
     name = "memory"
@@ -145,8 +152,12 @@ class MemoryTransport(Transport):
         self.blocks.update(batch)
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
-        if cid.multihash not in self.blocks:
-            raise TransportError(f"{cid} is not here")
+        found, waiting = {cid}, [cid]
+        while waiting:
+            current = waiting.pop()
+            new = set(links(current, self.get_block(current))) - found
+            found |= new
+            waiting += new
         self.pinned.append(cid)
         self.pin_names[cid] = name
 
@@ -160,13 +171,14 @@ class MemoryTransport(Transport):
 
     def pin_blocks(self, cids: Sequence[CID]) -> None:
         for cid in cids:
-            self.pin(cid)
+            self.get_block(cid)
+            self.pinned.append(cid)
 
     def close(self) -> None:
         self.closed = True
 
     def directory(self, root: CID | str) -> MemoryDirectory:
-        """Returns the directory with the CID `root`, read back from its blocks."""
+        """Returns the directory with the CID `root`, with the contents of all its files."""
         cid = CID.parse(root) if isinstance(root, str) else root
         directory = MemoryDirectory(dict(self._files(cid, "")), f"ipfs://{root}")
         directory.cid = cid

@@ -1,4 +1,4 @@
-"""The contract of formats, as tests; see docs/how-to/add-a-format.md."""
+"""The contract of formats as a test suite; see docs/how-to/add-a-format.md."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ipfs_dataset_core.errors import (
 from ipfs_dataset_core.interfaces import Reader, ReaderPlugin, make_index
 from ipfs_dataset_core.options import Limits
 from ipfs_dataset_core.registry.lookup import resolve_factory
-from ipfs_dataset_core.testing.damage import cut, overwritten, scattered
-from ipfs_dataset_core.testing.equality import same_value
+from ipfs_dataset_core.testing.checks import Checks, described
+from ipfs_dataset_core.testing.damage import changed, truncated, with_large_numbers
+from ipfs_dataset_core.testing.equality import difference, same_value
 from ipfs_dataset_core.testing.memory import MemoryDirectory, MemoryFile
-from ipfs_dataset_core.testing.terms import Terms, said
 from ipfs_dataset_core.toolkit.index_cache import load_index
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core.interfaces import MemberIndex, Sample
 
-# Number of ways in which the files of a directory are damaged, in total.
-_DAMAGED_FILES = 20
+# Number of damaged copies of a directory that are tried, each with one damaged file.
+_DAMAGED_DIRECTORIES = 20
 # Number of parts of an index that are tried.
-_MOST_PARTS = 30
-_REFUSALS = (FormatError, LimitError, MissingDependencyError)
-# For a directory, a list of its files may contain one that does not exist.
-_REFUSALS_OF_DIRECTORIES = (FormatError, LimitError, ObjectNotFoundError)
-_terms = Terms("docs/how-to/add-a-format.md#test-it")
+_PARTS = 30
+_ERRORS_OF_FILES = (FormatError, LimitError)
+# A damaged file of a directory may list a file that does not exist.
+_ERRORS_OF_DIRECTORIES = (FormatError, LimitError, ObjectNotFoundError)
+_checks = Checks("docs/how-to/add-a-format.md#test-it")
 
 
 @attrs.frozen
@@ -65,13 +65,12 @@ class Example:
 class ReaderContract:
     """The contract of a format. Inherit from it, and override the fixtures `plugin` and `example`.
 
-    Also override `large` if the format is read piece by piece: it is needed to test that memory use is
-    bounded.
+    Also override `large` if large files of the format are read in pieces: the test of memory use needs it.
 
     Attributes:
         detects_damage: Whether the format detects changed bytes, for example with a checksum. If not, damaged
-            objects may give different samples, but no foreign errors.
-        read_slack: Number of bytes around its span that reading a sample may touch.
+            objects may give different samples. Other errors than those of this library are never allowed.
+        read_slack: Number of bytes before and after the span of a sample that `read` may read as well.
         memory_bytes: Maximum memory in bytes for reading `large`, or a damaged object.
     """
 
@@ -89,7 +88,7 @@ class ReaderContract:
     @pytest.fixture
     def declared(self, plugin: ReaderPlugin | type[Reader]) -> ReaderPlugin:
         """The declaration given by `plugin`."""
-        return _terms.declared(plugin, Reader, ReaderPlugin)
+        return _checks.declaration(plugin, Reader, ReaderPlugin)
 
     @pytest.fixture
     def example(self) -> Example:
@@ -98,44 +97,45 @@ class ReaderContract:
 
     @pytest.fixture
     def large(self) -> MemoryFile:
-        """A file of the format much larger than `memory_bytes`, generated as it is read."""
-        pytest.skip("override the fixture `large`: return a MemoryFile made by a function")
+        """A file of the format with more than twice `memory_bytes`, with bytes computed as it is read."""
+        pytest.skip(
+            "override the fixture `large`: return a MemoryFile whose bytes a function computes"
+        )
 
     @pytest.fixture
     def reader(self, declared: ReaderPlugin) -> Reader:
         """The format's reader."""
-        reader = resolve_factory(declared)()
-        _terms.must(
-            isinstance(reader, Reader),
-            f"The factory has to make an instance of ipfs_dataset_core.Reader; it made {reader!r:.200}",
-        )
-        assert isinstance(reader, Reader)
+        reader: object = resolve_factory(declared)()
+        if not isinstance(reader, Reader):
+            _checks.fail(
+                f"The factory must return an ipfs_dataset_core.Reader, but it returned {reader!r:.200}"
+            )
         return reader
 
     def same(self, one: Any, other: Any) -> bool:
         """Returns whether two values are equal, like `same_value`; override it for types of your own."""
         return same_value(one, other)
 
-    def test_the_declaration_travels_to_workers(self, declared: ReaderPlugin) -> None:
-        again = _terms.travelled(
-            declared,
-            "A ReaderPlugin, whose factory is a 'module:attribute' string or top-level class,",
-        )
-        _terms.must(again == declared, f"A ReaderPlugin has to stay equal; it became {again!r}")
+    def test_declaration_can_be_pickled(self, declared: ReaderPlugin) -> None:
+        _checks.declaration_can_be_pickled(declared)
+
+    def test_suffixes_are_lower_case_and_start_with_a_dot(self, declared: ReaderPlugin) -> None:
         wrong = [s for s in declared.suffixes if not s.startswith(".") or s != s.lower()]
-        _terms.must(not wrong, f"Suffixes start with a dot and are in lower case, unlike {wrong}")
+        _checks.require(
+            not wrong, f"`suffixes` must start with a dot and be in lower case, but {wrong} do not"
+        )
 
-    def test_samples_are_those_of_the_example(self, reader: Reader, example: Example) -> None:
-        self._assert_equal(reader.samples(example.open()), example.samples, "`samples` of example")
+    def test_samples_yields_the_example(self, reader: Reader, example: Example) -> None:
+        self._require_equal(reader.samples(example.open()), example.samples, "`samples`")
 
-    def test_one_reader_reads_several_objects(self, reader: Reader, example: Example) -> None:
+    def test_one_reader_reads_two_objects_in_turn(self, reader: Reader, example: Example) -> None:
         first, second = reader.samples(example.open()), reader.samples(example.open())
         pairs = list(itertools.zip_longest(first, second))
-        what = "`samples` of two objects in turn, for a reader keeps nothing of an object,"
+        what = "`samples` of two objects in turn (keep no state of an object in the reader)"
         for found in zip(*pairs, strict=True):
-            self._assert_equal(found, example.samples, what)
+            self._require_equal(found, example.samples, what)
 
-    def test_threads_share_one_reader(self, reader: Reader, example: Example) -> None:
+    def test_threads_can_share_one_reader(self, reader: Reader, example: Example) -> None:
         found: list[list[Sample]] = []
         errors: list[Exception] = []
 
@@ -150,103 +150,111 @@ class ReaderContract:
             thread.start()
         for thread in threads:
             thread.join()
-        _terms.must(
-            not errors, f"Threads share a reader; in one it ended in {errors and said(errors[0])}"
-        )
+        what = "`samples` of one reader in several threads at the same time"
+        for error in errors:
+            _checks.fail(f"{what} must raise no error, but it raised {described(error)}", error)
         for samples in found:
-            self._assert_equal(samples, example.samples, "`samples` in one of several threads")
+            self._require_equal(samples, example.samples, what)
 
-    def test_a_member_of_an_archive_is_decoded(
+    def test_a_file_in_an_archive_is_decoded(
         self, declared: ReaderPlugin, example: Example
     ) -> None:
         if not isinstance(example.data, bytes):
-            pytest.skip("members of archives are files")
+            pytest.skip("only files can be members of archives")
         decoders = Decoders({"": declared}, any_name=True)
         _, value = decoders.decoded(("object", example.data), Limits())
         names = [name for name, _ in example.samples]
-        # A file that is one sample gives its value, and any other the list of its samples.
-        found = value if _names_of(value) == names else [(names[0], value)]
-        self._assert_equal(found, example.samples, "decoding a member")
+        # A file with one sample is decoded to its value, any other file to the list of its samples.
+        found_names = _names_of(value)
+        is_value = found_names is None or (len(names) == 1 and found_names != names)
+        found = [(names[0], value)] if is_value else value
+        self._require_equal(found, example.samples, "`samples` of a file in an archive")
 
     def test_random_access_agrees_with_iteration(self, reader: Reader, example: Example) -> None:
         source = example.open()
         index = self._index(reader, source)
-        self._assert_count(len(index), example, "The index")
+        self._require_count(len(index), example, "The result of `index`")
         order = random.Random(0).sample(range(len(index)), len(index))  # noqa: S311 - of a test
         for position in order:
             found = reader.read(source, index, position)
-            self._assert_sample(found, example.samples[position], position, "`read` by number")
+            self._require_sample(found, example.samples[position], position, "`read`")
             name, wanted = index.name(position), example.samples[position][0]
-            _terms.must(
-                name == wanted, f"`index.name({position})` has to be {wanted!r}, not {name!r}"
+            _checks.require(
+                name == wanted,
+                f"`name({position})` of the index must return {wanted!r}, but it returned {name!r}",
             )
         found_each = reader.read_each(example.open(), index, range(0, len(index), 2))
-        self._assert_equal(found_each, example.samples[::2], "`read_each` of every other sample")
+        self._require_equal(found_each, example.samples[::2], "`read_each` of every other position")
 
-    def test_an_index_works_for_another_process(self, reader: Reader, example: Example) -> None:
-        travelled = _terms.travelled(self._index(reader, example.open()), "An index")
-        self._assert_count(len(travelled), example, "The index in another process")
+    def test_an_index_can_be_pickled(self, reader: Reader, example: Example) -> None:
+        again = _checks.pickled(self._index(reader, example.open()), "the result of `index`")
+        self._require_count(len(again), example, "A pickled index")
         source = example.open()
-        for position, sample in enumerate(example.samples):
-            found = reader.read(source, travelled, position)
-            self._assert_sample(found, sample, position, "`read` in another process")
-
-    def test_an_index_comes_back_from_disk(self, reader: Reader, example: Example) -> None:
-        if not reader.index_form:
-            pytest.skip("the format's indexes are not kept on disk: it has no index_form")
-        source = example.open()
-        again = load_index(reader, source, self._index(reader, source).dump())
-        self._assert_count(len(again), example, "The index from disk")
         for position, sample in enumerate(example.samples):
             found = reader.read(source, again, position)
-            self._assert_sample(found, sample, position, "`read` with an index from disk")
-        cut = again.dump()[:-1]
-        with _terms.ends_only_in((ValueError,), "`load_index` of cut bytes"), suppress(ValueError):
-            load_index(reader, source, cut)
+            self._require_sample(found, sample, position, "`read` with a pickled index")
+
+    def test_a_dumped_index_can_be_loaded(self, reader: Reader, example: Example) -> None:
+        if not reader.index_form:
+            pytest.skip("indexes of the format are not stored on disk: it has no `index_form`")
+        source = example.open()
+        again = load_index(reader, source, self._index(reader, source).dump())
+        self._require_count(len(again), example, "The index that `load_index` returns")
+        for position, sample in enumerate(example.samples):
+            found = reader.read(source, again, position)
+            self._require_sample(found, sample, position, "`read` with a dumped and loaded index")
+        truncated_dump = again.dump()[:-1]
+        what = "`load_index` of truncated bytes"
+        with _checks.raises_only((ValueError,), what), suppress(ValueError):
+            load_index(reader, source, truncated_dump)
 
     def test_a_part_of_an_index_reads_its_samples(self, reader: Reader, example: Example) -> None:
         source = example.open()
         index = self._index(reader, source)
         bounds = itertools.combinations(range(len(index) + 1), 2)
-        for start, stop in itertools.islice(bounds, _MOST_PARTS):
+        for start, stop in itertools.islice(bounds, _PARTS):
+            what = f"`part({start}, {stop})` of the index"
             part = index.part(start, stop)
             if part is None:
                 pytest.skip("the format's indexes have no parts")
-            travelled = _terms.travelled(part, "A part of an index")
+            again = _checks.pickled(part, f"the result of {what}")
             wanted = example.samples[start:stop]
-            what = f"`index.part({start}, {stop})`"
-            _terms.must(
-                len(travelled) == stop - start,
-                f"{what} has to have {stop - start} samples, not {len(travelled)}",
+            _checks.require(
+                len(again) == len(wanted),
+                f"{what} must have {len(wanted)} samples, but it has {len(again)}",
             )
             for position, sample in enumerate(wanted):
-                found = reader.read(source, travelled, position)
-                self._assert_sample(found, sample, position, f"`read` with {what}")
-            found_each = reader.read_each(source, travelled, range(stop - start))
-            self._assert_equal(found_each, wanted, f"`read_each` with {what}")
+                found = reader.read(source, again, position)
+                self._require_sample(found, sample, position, f"`read` with {what}")
+            found_each = reader.read_each(source, again, range(stop - start))
+            self._require_equal(found_each, wanted, f"`read_each` with {what}")
 
-    def test_reading_a_sample_touches_its_span(self, reader: Reader, example: Example) -> None:
+    def test_read_stays_within_the_span(self, reader: Reader, example: Example) -> None:
         source = example.open()
         index = self._index(reader, source)
         if not isinstance(source, MemoryFile):
-            pytest.skip("spans are of files")
+            pytest.skip("samples of a directory have no spans")
         for position in range(len(index)):
             start, stop = index.span(position)
-            _terms.must(
+            _checks.require(
                 0 <= start <= stop <= source.size,
-                f"`index.span({position})`, {(start, stop)}, has to lie in the file of {source.size} bytes",
+                f"`span({position})` of the index must be within the {source.size} bytes of the file, but "
+                f"it returned {(start, stop)}",
             )
             source.reads.clear()
             reader.read(source, index, position)
             low, high = start - self.read_slack, stop + self.read_slack
             outside = [span for span in source.reads if span[0] < low or span[1] > high]
-            _terms.must(
+            _checks.require(
                 not outside,
-                f"Sample {position} was read from bytes {outside}, outside of its span {(start, stop)}, "
-                "which is what is fetched ahead; `read_slack` allows for more",
+                f"`read` of sample {position} must only read its span {(start, stop)}, which is what is "
+                f"prefetched, but it read bytes {outside}. Change `read` or `span`; `read_slack` allows for "
+                "more bytes",
             )
 
-    def test_slices_share_out_every_sample_once(self, reader: Reader, example: Example) -> None:
+    def test_slices_together_contain_each_sample_once(
+        self, reader: Reader, example: Example
+    ) -> None:
         source = example.open()
         if not isinstance(source, MemoryFile) or not reader.sliceable(source):
             pytest.skip("the format cannot be read in slices")
@@ -256,42 +264,40 @@ class ReaderContract:
             for start, stop in itertools.pairwise(cuts):
                 between = list(reader.samples_between(source, start, stop))
                 counted = reader.count_between(source, start, stop)
-                _terms.must(
+                _checks.require(
                     counted in (None, len(between)),
-                    f"`count_between` of bytes {start} to {stop} has to return {len(between)}, as many as "
-                    f"`samples_between` gives, or None; it returned {counted!r}",
+                    f"`count_between(source, {start}, {stop})` must return {len(between)}, the number of "
+                    f"samples that `samples_between` yields, or None, but it returned {counted!r}",
                 )
                 found += between
-            self._assert_equal(found, example.samples, f"`samples_between` of {count} slices")
+            what = f"`samples_between` of {count} slices together"
+            self._require_equal(found, example.samples, what)
 
-    def test_memory_stays_flat(self, reader: Reader, large: MemoryFile) -> None:
-        _terms.must(
+    def test_memory_use_is_bounded(self, reader: Reader, large: MemoryFile) -> None:
+        _checks.require(
             large.size > 2 * self.memory_bytes,
-            f"`large` has to have more than twice `memory_bytes`, not {large.size} bytes",
+            f"`large` must have more than twice `memory_bytes`, {2 * self.memory_bytes} bytes, but it has "
+            f"{large.size}",
         )
-        with _terms.within(self.memory_bytes, f"Reading on in a file of {large.size} bytes"):
+        with _checks.memory_below(self.memory_bytes, f"`samples` of a file of {large.size} bytes"):
             for name, _ in reader.samples(large):
                 if large.reads and large.reads[-1][1] > 2 * self.memory_bytes:
                     break
-                assert name, "a sample has a name"
+                _checks.require(name, f"`samples` must name each sample, but a name was {name!r}")
         index = reader.index(large) if reader.cheap_index else None
         if index is not None:
-            with _terms.within(self.memory_bytes, "Reading the last sample by number"):
+            with _checks.memory_below(self.memory_bytes, "`read` of the last sample"):
                 reader.read(large, index, len(index) - 1)
 
-    def test_a_cut_object_is_refused_with_our_errors(
-        self, reader: Reader, example: Example
-    ) -> None:
-        self._read_damaged(reader, example, cut)
+    def test_truncated_data_raises_typed_errors(self, reader: Reader, example: Example) -> None:
+        self._read_damaged(reader, example, truncated)
 
-    def test_changed_bytes_are_refused_with_our_errors(
-        self, reader: Reader, example: Example
-    ) -> None:
+    def test_changed_bytes_raise_typed_errors(self, reader: Reader, example: Example) -> None:
         self._read_damaged(
-            reader, example, lambda data: itertools.chain(scattered(data), overwritten(data))
+            reader, example, lambda data: itertools.chain(changed(data), with_large_numbers(data))
         )
 
-    def test_noise_is_refused_with_our_errors(self, reader: Reader, example: Example) -> None:
+    def test_random_bytes_raise_typed_errors(self, reader: Reader, example: Example) -> None:
         self._read_damaged(
             reader,
             example,
@@ -299,47 +305,57 @@ class ReaderContract:
         )
 
     def _read_damaged(
-        self, reader: Reader, example: Example, damaged: Callable[[bytes], Iterable[bytes]]
+        self, reader: Reader, example: Example, damage: Callable[[bytes], Iterable[bytes]]
     ) -> None:
-        """Reads a file damaged in many ways, or a directory with each of its files damaged in turn."""
+        """Reads damaged copies of the example: of its file, or of a directory with one damaged file each."""
         if isinstance(example.data, bytes):
-            for data in damaged(example.data):
-                what = f"a damaged file of {len(data)} bytes"
-                self._read_one_damaged(reader, Example(data, example.samples), example, what)
+            for data in damage(example.data):
+                where = f"a damaged file of {len(data)} bytes"
+                self._read_one_damaged(reader, Example(data, example.samples), example, where)
             return
-        every = [(path, data) for path, whole in example.data.items() for data in damaged(whole)]
-        for path, data in random.Random(0).sample(every, min(_DAMAGED_FILES, len(every))):  # noqa: S311
-            what = f"a directory whose file {path!r} is damaged, of {len(data)} bytes,"
+        copies = [(path, data) for path, whole in example.data.items() for data in damage(whole)]
+        tried = min(_DAMAGED_DIRECTORIES, len(copies))
+        for path, data in random.Random(0).sample(copies, tried):  # noqa: S311 - of a test
+            where = f"a directory whose file {path!r} was replaced by {len(data)} damaged bytes"
             files = {**example.data, path: data}
-            self._read_one_damaged(reader, Example(files, example.samples), example, what)
+            self._read_one_damaged(reader, Example(files, example.samples), example, where)
 
     def _read_one_damaged(
         self, reader: Reader, damaged: Example, example: Example, where: str
     ) -> None:
-        """Reads in order and by number: allows typed errors, or samples, which must be right if possible."""
+        """Reads a damaged object in order and by position.
+
+        Allows typed errors, and samples; if the format detects damage, only correct samples.
+        """
         is_file = isinstance(damaged.data, bytes)
-        refusals = _REFUSALS[:2] if is_file else _REFUSALS_OF_DIRECTORIES
-        for read in (self._in_order, self._by_number):
-            what = f"Reading {read.__name__[1:].replace('_', ' ')} in {where}"
+        allowed = _ERRORS_OF_FILES if is_file else _ERRORS_OF_DIRECTORIES
+        for methods, read in (
+            ("`samples`", self._in_order),
+            ("`index` or `read`", self._by_position),
+        ):
+            what = f"{methods} of {where}"
             with (
                 warnings.catch_warnings(),
-                suppress(*_REFUSALS, *refusals),
-                _terms.within(self.memory_bytes, what),
+                suppress(*allowed, MissingDependencyError),
+                _checks.memory_below(self.memory_bytes, what),
             ):
                 # If no sample is lost, a warning may be better than an error.
                 warnings.simplefilter("ignore", UserWarning)
-                with _terms.ends_only_in(refusals, what):
+                with _checks.raises_only(allowed, what):
                     found = read(reader, damaged.open())
                 if self.detects_damage and damaged.data != example.data:
                     wrong = [
                         s for s in found if not any(self._equal(s, e) for e in example.samples)
                     ]
-                    _terms.must(not wrong, f"{what} gave {wrong!r:.200}: the damage went unnoticed")
+                    _checks.require(
+                        not wrong,
+                        f"{what} must detect the damage (`detects_damage`), but it gave {wrong!r:.200}",
+                    )
 
     def _in_order(self, reader: Reader, source: Any) -> list[Sample]:
         return list(reader.samples(source))
 
-    def _by_number(self, reader: Reader, source: Any) -> list[Sample]:
+    def _by_position(self, reader: Reader, source: Any) -> list[Sample]:
         index = make_index(reader, source)
         if index is None:
             return []
@@ -354,31 +370,36 @@ class ReaderContract:
     def _equal(self, one: Sample, other: Sample) -> bool:
         return one[0] == other[0] and self.same(one[1], other[1])
 
-    def _assert_count(self, count: int, example: Example, what: str) -> None:
+    def _require_count(self, count: int, example: Example, what: str) -> None:
         wanted = len(example.samples)
-        _terms.must(count == wanted, f"{what} has {count} samples, `example` has {wanted}")
+        _checks.require(
+            count == wanted,
+            f"{what} must have {wanted} samples, as many as `example`, but it has {count}",
+        )
 
-    def _assert_equal(self, found: Iterable[Sample], wanted: list[Sample], what: str) -> None:
+    def _require_equal(self, found: Iterable[Sample], wanted: list[Sample], what: str) -> None:
         found = list(found)
         for position, (one, other) in enumerate(zip(found, wanted, strict=False)):
-            self._assert_sample(one, other, position, what)
-        _terms.must(
-            len(found) == len(wanted), f"{what} gave {len(found)} samples, not {len(wanted)}"
+            self._require_sample(one, other, position, what)
+        _checks.require(
+            len(found) == len(wanted),
+            f"{what} must yield {len(wanted)} samples, but it yielded {len(found)}",
         )
 
-    def _assert_sample(self, found: Sample, wanted: Sample, position: int, what: str) -> None:
-        _terms.must(
+    def _require_sample(self, found: Sample, wanted: Sample, position: int, what: str) -> None:
+        _checks.require(
             isinstance(found, tuple) and len(found) == 2,  # noqa: PLR2004 - a pair
-            f"{what} has to give a (name, value) as sample {position}, not {found!r:.200}",
+            f"{what} must give (name, value) as sample {position}, but it gave {found!r:.200}",
         )
-        _terms.must(
+        _checks.require(
             found[0] == wanted[0],
-            f"{what} gave {found[0]!r} as sample {position}, where {wanted[0]!r} is due: names come in the "
-            "order of `example`",
+            f"{what} must give sample {position} the name {wanted[0]!r}, as in `example`, but the name was "
+            f"{found[0]!r}",
         )
-        _terms.must(
+        _checks.require(
             self.same(found[1], wanted[1]),
-            f"{what} gave {found[1]!r:.200} as the value of {found[0]!r}, not {wanted[1]!r:.200}",
+            f"{what} must give sample {position}, {wanted[0]!r}, the value in `example`, but "
+            f"{difference(found[1], wanted[1])}",
         )
 
 

@@ -1,9 +1,9 @@
-"""The contract of transports, as tests; see docs/how-to/add-a-transport.md."""
+"""The contract of transports as a test suite; see docs/how-to/add-a-transport.md."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,19 +14,18 @@ from ipfs_dataset_core.interfaces import Transport, TransportPlugin
 from ipfs_dataset_core.ipld import CID, RAW, FileBuilder, get_profile, make_cid, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.registry.lookup import resolve_factory
-from ipfs_dataset_core.testing.terms import Terms, said
+from ipfs_dataset_core.testing.checks import Checks, described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 _FILE = bytes(range(256)) * 4096 * 5
-_ABSENT = make_cid(b"a block that nobody has", RAW)
-_terms = Terms("docs/how-to/add-a-transport.md#test-it")
+_ABSENT = make_cid(b"a block that is stored nowhere", RAW)
+_checks = Checks("docs/how-to/add-a-transport.md#test-it")
 
 
 def example_blocks() -> tuple[CID, dict[CID, bytes]]:
-    """Returns a file of 5 MiB and all its blocks, which a transport under test must serve."""
+    """Returns the CID and the blocks of a file of 5 MiB, which a transport under test must serve."""
     starts = range(0, len(_FILE), 1 << 20)
     return _file_of(b"".join(_FILE[at : at + (1 << 20)] + at.to_bytes(4, "big") for at in starts))
 
@@ -49,114 +48,140 @@ class TransportContract:
 
     @pytest.fixture
     def plugin(self) -> TransportPlugin | type[Transport]:
-        """The transport's declaration: a TransportPlugin, or the class where that declares itself."""
+        """The transport's declaration: a TransportPlugin, or the class if that declares itself."""
         raise NotImplementedError(
             "override the fixture `plugin`: return your subclass of Transport, or your TransportPlugin"
         )
 
     @pytest.fixture
     def declared(self, plugin: TransportPlugin | type[Transport]) -> TransportPlugin:
-        """The declaration that `plugin` is or stands for."""
-        return _terms.declared(plugin, Transport, TransportPlugin)
+        """The declaration given by `plugin`."""
+        return _checks.declaration(plugin, Transport, TransportPlugin)
 
     @pytest.fixture
     def address(self) -> str:
         """The address of a source that has the blocks of `example_blocks`."""
-        raise NotImplementedError("override the fixture `address`: serve example_blocks() there")
+        raise NotImplementedError(
+            "override the fixture `address`: return the address of a source with the blocks of "
+            "example_blocks()"
+        )
 
     @pytest.fixture
     def transport(self, declared: TransportPlugin, address: str) -> Iterator[Transport]:
-        """The transport at the address."""
-        transport = resolve_factory(declared)(address, self.options)
-        _terms.must(
-            isinstance(transport, Transport),
-            f"The factory has to make an ipfs_dataset_core.Transport; it made {transport!r:.200}",
-        )
+        """The transport for the address."""
+        transport: object = resolve_factory(declared)(address, self.options)
+        if not isinstance(transport, Transport):
+            _checks.fail(
+                f"The factory must return an ipfs_dataset_core.Transport, but it returned {transport!r:.200}"
+            )
         yield transport
         transport.close()
 
-    def test_the_declaration_travels_to_workers(
+    def test_declaration_can_be_pickled(self, declared: TransportPlugin) -> None:
+        _checks.declaration_can_be_pickled(declared)
+
+    def test_schemes_contain_the_scheme_of_the_address(
         self, declared: TransportPlugin, address: str
     ) -> None:
-        again = _terms.travelled(
-            declared,
-            "A TransportPlugin, whose factory is a 'module:attribute' string or top-level class,",
-        )
-        _terms.must(again == declared, f"A TransportPlugin has to stay equal; it became {again!r}")
         scheme = address_scheme(address)
-        _terms.must(
+        _checks.require(
             scheme in declared.schemes,
-            f"The address {address!r} has the scheme {scheme!r}, which is not one of {declared.schemes}",
+            f"`schemes` must contain {scheme!r}, the scheme of {address!r}, but it is {declared.schemes}",
         )
 
-    def test_it_has_a_name_for_messages(self, transport: Transport) -> None:
+    def test_name_and_concurrency_are_valid(self, transport: Transport) -> None:
         name = getattr(transport, "name", None)
-        _terms.must(name and isinstance(name, str), f"`name` has to be a text, not {name!r}")
-        _terms.must(transport.concurrency >= 1, "`concurrency` is at least 1")
+        _checks.require(
+            name and isinstance(name, str),
+            f"`name` must be a text that is not empty, but it is {name!r}",
+        )
+        _checks.require(
+            transport.concurrency >= 1,
+            f"`concurrency` must be at least 1, but it is {transport.concurrency!r}",
+        )
 
-    def test_what_it_tells_about_itself_is_text(self, transport: Transport) -> None:
-        with self._no_error("Telling what the source is"):
+    def test_facts_are_texts_and_parts_are_transports(self, transport: Transport) -> None:
+        with _checks.raises_nothing("`facts` and `parts`"):
             facts, parts = dict(transport.facts()), list(transport.parts())
         texts = [*facts, *facts.values()]
-        _terms.must(
+        _checks.require(
             all(isinstance(text, str) for text in texts),
-            f"`facts` has to be texts by label, not {facts!r:.200}",
+            f"`facts` must return texts by label, but it returned {facts!r:.200}",
         )
-        _terms.must(
+        _checks.require(
             all(isinstance(part, Transport) for part in parts),
-            f"`parts` has to be transports, not {parts!r:.200}",
+            f"`parts` must return transports, but it returned {parts!r:.200}",
         )
 
-    def test_blocks_are_those_of_their_cids(self, transport: Transport) -> None:
-        self._assert_blocks(transport, example_blocks()[1])
+    def test_get_block_returns_the_block_of_the_cid(self, transport: Transport) -> None:
+        self._require_blocks(transport, example_blocks()[1])
 
-    def test_a_block_that_is_not_there_is_not_found(self, transport: Transport) -> None:
-        wanted = f"`get_block` of a block that is not there has to raise ObjectNotFoundError naming {_ABSENT}"
+    def test_a_missing_block_raises_object_not_found(self, transport: Transport) -> None:
+        required = "`get_block` of a missing block must raise ObjectNotFoundError"
         try:
             block = transport.get_block(_ABSENT)
         except ObjectNotFoundError as error:
-            _terms.must(str(_ABSENT) in str(error), f"{wanted}; its message was {error}")
-        except Exception as error:
-            raise AssertionError(f"{wanted}, not {said(error)}. See {_terms.page}") from error
+            _checks.require(
+                str(_ABSENT) in str(error),
+                f"{required} with the CID {_ABSENT} in its message, but the message was {str(error)!r}",
+            )
+        except Exception as error:  # noqa: BLE001 - any error of a plugin
+            _checks.fail(f"{required}, but it raised {described(error)}", error)
         else:
-            _terms.must(False, f"{wanted}; it returned {block!r:.200}")  # noqa: FBT003 - it never holds
+            _checks.fail(f"{required}, but it returned {block!r:.200}")
 
-    def test_many_blocks_arrive_together(self, transport: Transport) -> None:
+    def test_get_blocks_yields_each_block_once(self, transport: Transport) -> None:
         root, blocks = example_blocks()
         wanted = [*blocks, _ABSENT, CID(0, root.codec, root.multihash)]
-        with self._no_error("Getting many blocks, of which one is not there,"):
+        with _checks.raises_nothing("`get_blocks` of several blocks, one of which is missing,"):
             found = list(transport.get_blocks(wanted))
         cids = [cid for cid, _ in found]
-        _terms.must(
-            len(set(cids)) == len(cids) and set(cids) <= set(wanted),
-            "`get_blocks` has to yield each of the CIDs as it was given, and at most once; of "
-            f"{len(wanted)} it yielded {len(cids)}, {len(set(cids))} different ones",
+        foreign = [cid for cid in cids if cid not in wanted]
+        _checks.require(
+            not foreign,
+            "`get_blocks` must yield blocks with the CIDs that it was called with, also those of version 0, "
+            f"but it yielded one with the CID {foreign and foreign[0]}",
         )
-        _terms.must(
+        _checks.require(
+            len(set(cids)) == len(cids),
+            f"`get_blocks` must yield each block once, but it yielded {len(cids)} blocks for "
+            f"{len(set(cids))} CIDs",
+        )
+        _checks.require(
             set(cids) == set(wanted) - {_ABSENT},
-            f"`get_blocks` has to yield every block that is there and to leave out {_ABSENT}; of "
-            f"{len(wanted)} it yielded {len(cids)}",
+            f"`get_blocks` must yield all {len(wanted) - 1} blocks that exist and leave out the missing one, "
+            f"{_ABSENT}, but it yielded {len(cids)} blocks"
+            f"{', with the missing one' if _ABSENT in cids else ''}",
         )
         for cid, block in found:
-            _terms.must(
-                block == blocks[CID(1, cid.codec, cid.multihash)],
-                f"`get_blocks` has to yield the block of each CID; for {cid} it yielded {len(block)} bytes, "
-                f"{block!r:.40}",
+            expected = blocks[CID(1, cid.codec, cid.multihash)]
+            _checks.require(
+                block == expected,
+                f"`get_blocks` must yield the block of {len(expected)} bytes for {cid}, but it yielded "
+                f"{len(block)} bytes, {block!r:.40}",
             )
 
-    def test_a_batch_may_be_left_early(self, transport: Transport) -> None:
+    def test_get_blocks_can_be_closed_early(self, transport: Transport) -> None:
         _, blocks = example_blocks()
-        with self._no_error("Leaving a batch after its first block, and getting another one,"):
+        found = []
+        with _checks.raises_nothing("`get_blocks`, closed after its first block and called again,"):
             for _ in range(3):
                 batch = transport.get_blocks(list(blocks))
-                cid, block = next(iter(batch))
-                _terms.must(block == blocks[cid], f"`get_blocks` yielded another block for {cid}")
+                found.append(next(iter(batch)))
                 if (close := getattr(batch, "close", None)) is not None:
                     close()
-            _terms.must(not list(transport.get_blocks([])), "A batch of no blocks has none")
-        self._assert_blocks(transport, blocks)
+            rest = list(transport.get_blocks([]))
+        for cid, block in found:
+            _checks.require(
+                block == blocks.get(cid),
+                f"`get_blocks` must yield the block of each CID, but it yielded another one for {cid}",
+            )
+        _checks.require(
+            not rest, f"`get_blocks([])` must yield nothing, but it yielded {len(rest)} blocks"
+        )
+        self._require_blocks(transport, blocks)
 
-    def test_threads_share_it(self, transport: Transport) -> None:
+    def test_threads_can_share_a_transport(self, transport: Transport) -> None:
         _, blocks = example_blocks()
         errors: list[Exception] = []
 
@@ -166,11 +191,13 @@ class TransportContract:
             try:
                 if transport.writable and transport.concurrency > 1:
                     transport.put_blocks(own.items())
-                    self._assert_blocks(transport, own)
-                self._assert_blocks(transport, blocks)
+                    self._require_blocks(transport, own)
+                self._require_blocks(transport, blocks)
                 batch = dict(transport.get_blocks(list(blocks)))
-                _terms.must(
-                    batch == blocks, f"A batch has all blocks that are there, not {len(batch)}"
+                _checks.require(
+                    batch == blocks,
+                    f"`get_blocks` must yield all {len(blocks)} blocks, but it yielded {len(batch)} or "
+                    "blocks of other CIDs",
                 )
             except Exception as error:  # noqa: BLE001 - reported below, in the test's own thread
                 errors.append(error)
@@ -180,14 +207,18 @@ class TransportContract:
             thread.start()
         for thread in threads:
             thread.join()
-        _terms.must(
-            not errors,
-            f"Threads share a transport; in one it ended in {errors and said(errors[0])}",
-        )
+        for error in errors:
+            if isinstance(error, AssertionError):
+                raise error
+            _checks.fail(
+                "`get_block`, `get_blocks` and `put_blocks` must work in several threads at the same time, "
+                f"but one thread raised {described(error)}",
+                error,
+            )
 
-    def test_ranges_are_plain_bytes_of_the_file(self, transport: Transport) -> None:
+    def test_open_range_returns_bytes_of_the_file(self, transport: Transport) -> None:
         if not transport.serves_ranges:
-            pytest.skip("it serves no ranges")
+            pytest.skip("the transport has no `serves_ranges`")
         root, blocks = example_blocks()
         whole = b"".join(block for cid, block in blocks.items() if cid.codec == RAW)
         for start, stop in (
@@ -201,113 +232,106 @@ class TransportContract:
                 found = b"".join(iter(lambda: stream.read(300_000), b""))  # noqa: B023 - used at once
             finally:
                 stream.close()
-            _terms.must(
+            _checks.require(
                 found == whole[start:stop],
-                f"`open_range(cid, {start}, {stop})` has to give those {stop - start} bytes of the file; "
-                f"it gave {len(found)}, {found!r:.40}",
+                f"`open_range(cid, {start}, {stop})` must give those {stop - start} bytes of the file, but "
+                f"it gave {len(found)} bytes, {found!r:.40}",
             )
 
-    def test_cars_hold_the_blocks_of_the_dag(self, transport: Transport) -> None:
+    def test_read_car_yields_all_blocks_of_the_dag(self, transport: Transport) -> None:
         if not transport.serves_cars:
-            pytest.skip("it serves no CARs")
+            pytest.skip("the transport has no `serves_cars`")
         root, blocks = example_blocks()
         found = dict(transport.read_car(root))
         for cid, block in found.items():
-            verify(cid, block)
-        _terms.must(
+            with _checks.raises_nothing("Verifying a block of `read_car`"):
+                verify(cid, block)
+        _checks.require(
             found == blocks,
-            f"`read_car` has to yield the {len(blocks)} blocks of the DAG; it yielded {len(found)}",
+            f"`read_car` must yield the {len(blocks)} blocks of the DAG, but of these it yielded "
+            f"{len(found.keys() & blocks.keys())}, and {len(found.keys() - blocks.keys())} others",
         )
 
-    def test_what_is_put_can_be_read_and_pinned(self, transport: Transport) -> None:
+    def test_stored_blocks_can_be_read_and_pinned(self, transport: Transport) -> None:
         self._need_writable(transport)
         blocks = {make_cid(data, RAW): data for data in (b"one", b"two" * 1000)}
-        with self._no_error("Storing blocks, and storing them again,"):
+        with _checks.raises_nothing("`put_blocks` of new blocks, and of the same blocks again,"):
             transport.put_blocks(iter(blocks.items()))
             transport.put_blocks(list(blocks.items()))
-        self._assert_blocks(transport, blocks)
-        with self._no_error("Pinning what is there, and pinning it again,"):
+        self._require_blocks(transport, blocks)
+        with _checks.raises_nothing("`pin` of stored blocks, and of the same blocks again,"):
             for cid in (*blocks, *blocks):
                 transport.pin(cid)
 
-    def test_it_tells_which_blocks_it_lacks(self, transport: Transport) -> None:
+    def test_lacking_returns_blocks_that_are_not_stored(self, transport: Transport) -> None:
         self._need_writable(transport)
-        blocks = [(make_cid(data, RAW), data) for data in (b"there", b"new", b"also new")]
+        blocks = [(make_cid(data, RAW), data) for data in (b"stored", b"new", b"also new")]
         transport.put_blocks(blocks[:1])
-        with self._no_error("Asking which blocks are lacking"):
+        with _checks.raises_nothing("`lacking`"):
             found = list(transport.lacking(blocks))
-        _terms.must(
+        _checks.require(
             found in (blocks, blocks[1:]),
-            "`lacking(blocks)` has to return those pairs that are not stored yet, in their order; of one "
-            f"that is and two that are not it returned {found!r:.200}",
+            "`lacking(blocks)` must return the pairs whose blocks are not stored yet, in the same order, but "
+            f"for {blocks!r}, of which the first is stored, it returned {found!r:.500}",
         )
 
-    def test_nothing_incomplete_is_pinned(self, transport: Transport) -> None:
+    def test_an_incomplete_dag_cannot_be_pinned(self, transport: Transport) -> None:
         self._need_writable(transport)
         root, blocks = _file_of(b"a file of which a part is missing" * 100_000)
         del blocks[next(cid for cid in blocks if cid.codec == RAW)]
         transport.put_blocks(blocks.items())
         for cid, what in (
-            (_ABSENT, "a block that is not there"),
-            (root, "a DAG that lacks a block"),
+            (_ABSENT, "a missing block"),
+            (root, "a DAG with a missing block"),
         ):
-            wanted = f"`pin` of {what} has to raise TransportError"
+            required = f"`pin` of {what} must raise TransportError"
             try:
                 transport.pin(cid)
             except TransportError:
                 continue
-            except Exception as error:
-                raise AssertionError(f"{wanted}, not {said(error)}. See {_terms.page}") from error
-            _terms.must(False, f"{wanted}; it raised nothing")  # noqa: FBT003 - it never holds
+            except Exception as error:  # noqa: BLE001 - any error of a plugin
+                _checks.fail(f"{required}, but it raised {described(error)}", error)
+            _checks.fail(f"{required}, but it raised nothing")
 
-    def test_blocks_are_pinned_without_what_they_link_to(self, transport: Transport) -> None:
+    def test_pin_blocks_pins_single_blocks(self, transport: Transport) -> None:
         self._need_writable(transport)
-        root, blocks = _file_of(b"a file of which only the root is here" * 100_000)
+        root, blocks = _file_of(b"a file of which only the root is stored" * 100_000)
         transport.put_blocks([(root, blocks[root])])
         try:
-            with self._no_error("Pinning a block without what it links to"):
+            with _checks.raises_nothing("`pin_blocks` of a block whose links are missing"):
                 transport.pin_blocks([root])
         except AssertionError as error:
             if isinstance(error.__cause__, NotImplementedError):
-                pytest.skip("it does not pin single blocks")
+                pytest.skip("the transport has no `pin_blocks`")
             raise
         with suppress(NotImplementedError):
             pinned = {cid.multihash for cid in transport.pinned_blocks()}
-            _terms.must(
-                root.multihash in pinned, "`pinned_blocks()` has to yield what `pin_blocks` pinned"
+            _checks.require(
+                root.multihash in pinned,
+                f"`pinned_blocks` must yield {root} after `pin_blocks`, but it did not",
             )
             transport.unpin_blocks([root])
             pinned = {cid.multihash for cid in transport.pinned_blocks()}
-            _terms.must(
+            _checks.require(
                 root.multihash not in pinned,
-                "after `unpin_blocks` of a block `pinned_blocks()` must not yield it",
+                f"`pinned_blocks` must not yield {root} after `unpin_blocks`, but it did",
             )
 
-    def test_closing_twice_is_no_error(self, declared: TransportPlugin, address: str) -> None:
+    def test_close_can_be_called_twice(self, declared: TransportPlugin, address: str) -> None:
         transport = resolve_factory(declared)(address, self.options)
-        with self._no_error("Closing a transport twice"):
+        with _checks.raises_nothing("`close`, called twice,"):
             transport.close()
             transport.close()
 
     def _need_writable(self, transport: Transport) -> None:
         if not transport.writable:
-            pytest.skip("it only reads")
+            pytest.skip("the transport is not `writable`")
 
-    @contextmanager
-    def _no_error(self, what: str) -> Iterator[None]:
-        __tracebackhide__ = True
-        try:
-            yield
-        except Exception as error:
-            raise AssertionError(
-                f"{what} is no error, not {said(error)}. See {_terms.page}"
-            ) from error
-
-    def _assert_blocks(self, transport: Transport, blocks: dict[CID, bytes]) -> None:
+    def _require_blocks(self, transport: Transport, blocks: dict[CID, bytes]) -> None:
         for cid, wanted in blocks.items():
             block = transport.get_block(cid)
-            _terms.must(
+            _checks.require(
                 block == wanted,
-                f"`get_block({cid})` has to return that block of {len(wanted)} bytes; it returned "
+                f"`get_block({cid})` must return that block of {len(wanted)} bytes, but it returned "
                 f"{len(block)} bytes, {block!r:.40}",
             )
