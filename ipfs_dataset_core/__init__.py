@@ -139,7 +139,12 @@ if TYPE_CHECKING:
         repeated_name as repeated_name,
         unique_names as unique_names,
     )
+    from ipfs_dataset_core.toolkit.object_local import ObjectLocal as ObjectLocal
     from ipfs_dataset_core.toolkit.parser_errors import parser_errors as parser_errors
+    from ipfs_dataset_core.toolkit.selections import (
+        common_row_count as common_row_count,
+        selected_names as selected_names,
+    )
 
     __all__: list[str]
     _MODULE_OF: dict[str, str]
@@ -196,7 +201,9 @@ else:
                 "Extents FilesIndex NameTable RowsIndex SpanIndex pack_columns unpack_columns"
             ),
             "toolkit.json_values": "parse_json repeated_name unique_names",
+            "toolkit.object_local": "ObjectLocal",
             "toolkit.parser_errors": "parser_errors",
+            "toolkit.selections": "common_row_count selected_names",
         }.items()
         for name in names.split()
     }

@@ -33,7 +33,7 @@ class FileView(io.RawIOBase):
 
     Args:
         source: The file. The view does not keep it alive, so that a reader may store objects opened with a
-            view in a `weakref.WeakKeyDictionary` by file.
+            view in an `ObjectLocal`.
         padded: Whether reads beyond the end are padded with zeros, as HDF5 expects, rather than cut short.
     """
 
@@ -43,7 +43,7 @@ class FileView(io.RawIOBase):
         self._source = weakref.ref(source)
         self._padded = padded
         self._position = 0
-        self._error: BaseException | None = None
+        self._errors = _Errors()
 
     def readable(self) -> bool:
         return True
@@ -79,7 +79,7 @@ class FileView(io.RawIOBase):
             check_exit()
             data = source.read_at(self._position, len(view))
         except BaseException as error:  # including interrupts, which would be reported as damage
-            self._error = error
+            self._errors.last = error
             raise
         view[: len(data)] = data
         if self._padded:
@@ -99,13 +99,23 @@ class FileView(io.RawIOBase):
             try:
                 yield
             except Exception:
-                if self._error is None:
+                if self._errors.last is None:
                     raise
-                raise self._error from None
+                raise self._errors.last from None
             finally:
                 # Its traceback refers to objects of the library, and these to this view, by references that
                 # the garbage collector cannot see: they would never be freed, and the file never closed.
-                self._error = None
+                self._errors.last = None
+
+
+class _Errors(threading.local):
+    """The errors of a source, each in the thread whose read raised it.
+
+    Attributes:
+        last: The last error in this thread that `FileView.errors` has not raised yet.
+    """
+
+    last: BaseException | None = None
 
 
 class _Exit:

@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import sys
+import threading
 import weakref
 
 import pytest
@@ -115,6 +116,34 @@ def test_an_error_of_the_library_stays_one(error):
         assert Library(view).probe() is None
     with pytest.raises(type(error), match="damaged"), view.errors():
         raise error
+
+
+def test_an_error_of_the_source_is_raised_in_the_thread_that_read():
+    view = FileView(source := MemoryFile(broken, size=10))
+    has_failed, may_return = threading.Event(), threading.Event()
+    found = []
+
+    def read():
+        try:
+            with view.errors():
+                try:
+                    view.read(1)
+                except TransportError:
+                    has_failed.set()
+                    may_return.wait(60)
+                    raise OSError("the library cannot read") from None
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    has_failed.wait(60)
+    with pytest.raises(OSError, match="damaged"), view.errors():
+        raise OSError("damaged")
+    may_return.set()
+    thread.join()
+    assert [type(error) for error in found] == [TransportError]
+    assert source.size == 10  # the source was in use all the time
 
 
 def test_what_was_raised_is_not_kept():

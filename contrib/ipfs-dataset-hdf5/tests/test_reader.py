@@ -125,7 +125,7 @@ def test_a_reader_does_not_keep_a_source_alive():
     del file
     gc.collect()
     assert gone() is None
-    assert len(reader._open) == 0
+    assert len(reader._files) == 0
 
 
 def test_datasets_with_different_numbers_of_rows_raise_an_error():
@@ -138,8 +138,14 @@ def test_datasets_with_different_numbers_of_rows_raise_an_error():
     with pytest.raises(FormatError, match=r"'object' do not have.*: x has 6, y has 3\. Choose"):
         rows(data, datasets=["x", "y"])
     assert len(rows(data, datasets=["y"])) == 3
-    with pytest.raises(FormatError, match="there are no datasets"):
+    with pytest.raises(FormatError, match="there are none"):
         rows(hdf5(lambda file: None))
+
+
+@pytest.mark.parametrize("kind", [Hdf5Reader, Hdf5RowsReader])
+def test_an_empty_selection_is_refused(kind):
+    with pytest.raises(ValueError, match="datasets= is empty"):
+        kind(datasets=[])
 
 
 @pytest.mark.parametrize("path", ["y", "x/y", ""])

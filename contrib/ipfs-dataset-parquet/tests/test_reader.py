@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import pickle
 import random
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,6 +51,41 @@ def test_other_columns_are_not_read():
     file, reader = MemoryFile(DATA), ParquetReader(["stars"])
     assert [row for _, row in reader.samples(file)] == [{"stars": row["stars"]} for row in ROWS]
     assert file.bytes_read < len(DATA) / 4
+
+
+def test_an_empty_selection_is_refused():
+    with pytest.raises(ValueError, match="columns= is empty"):
+        ParquetReader([])
+
+
+def test_threads_can_read_rows_of_one_group():
+    index = ParquetReader().index(MemoryFile(DATA))
+    reader, is_slow, is_reading, second_has_row = ParquetReader(), [], *events(2)
+
+    def read(start, stop):
+        if is_slow.pop() if is_slow else False:
+            is_reading.set()
+            second_has_row.wait(1)  # in vain if the second thread waits for the first one
+        return DATA[start:stop]
+
+    file, rows = MemoryFile(read, size=len(DATA)), {}
+    reader.index(file)
+    is_slow.append(True)
+
+    def read_row(position):
+        rows[position] = reader.read(file, index, position)[1]
+
+    first = threading.Thread(target=read_row, args=(10,))
+    first.start()
+    is_reading.wait(60)
+    read_row(20)
+    second_has_row.set()
+    first.join()
+    assert rows == {10: ROWS[10], 20: ROWS[20]}
+
+
+def events(number):
+    return [threading.Event() for _ in range(number)]
 
 
 def test_an_index_has_one_number_per_row_group():
@@ -291,7 +327,7 @@ def test_an_error_of_the_source_is_raised_unchanged():
 def test_a_reader_does_not_keep_a_source_alive():
     reader = ParquetReader()
     list(reader.samples(MemoryFile(DATA)))
-    assert len(reader._open) == 0
+    assert len(reader._tables) == 0
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])

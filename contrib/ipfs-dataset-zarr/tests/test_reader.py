@@ -79,8 +79,11 @@ def test_variables_selects_arrays(written):
         samples(files, variables="x")
     with pytest.raises(FormatError, match=r"'crs' of 'folder'.*single value without rows"):
         samples(files, variables="crs")
-    with pytest.raises(FormatError, match="variables= is empty"):
-        samples(files, variables=[])
+
+
+def test_an_empty_selection_is_refused():
+    with pytest.raises(ValueError, match="variables= is empty"):
+        ZarrReader(variables=[])
 
 
 def test_making_an_index_reads_only_consolidated_metadata_and_those_of_the_arrays(written):
@@ -185,7 +188,7 @@ def test_a_reader_does_not_keep_a_directory_alive(array):
     del directory
     gc.collect()
     assert gone() is None
-    assert len(reader._open) == 0
+    assert len(reader._stores) == 0
 
 
 def test_too_many_samples_raise_an_error(array):

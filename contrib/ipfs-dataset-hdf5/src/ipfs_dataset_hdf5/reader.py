@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, Reader, RowsIndex, WholeFileIndex
+from ipfs_dataset_core import (
+    FormatError,
+    ObjectLocal,
+    Reader,
+    RowsIndex,
+    WholeFileIndex,
+    common_row_count,
+    selected_names,
+)
 from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
 from ipfs_dataset_hdf5.file import File
 
@@ -23,6 +31,9 @@ class _FileReader(Reader):
     Args:
         datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
         max_bytes: The maximum number of bytes that are decoded at once; more raise `LimitError`.
+
+    Raises:
+        ValueError: `datasets` is empty, or has a name twice.
     """
 
     cheap_index = True
@@ -30,29 +41,11 @@ class _FileReader(Reader):
     def __init__(
         self, *, datasets: Sequence[str] | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
-        paths = [datasets] if isinstance(datasets, str) else datasets
-        self._datasets = None if paths is None else list(paths)
-        self._max_bytes = max_bytes
-        self._reset()
-
-    def _file(self, source: ObjectFile) -> File:
-        file = self._open.get(source)
-        if file is None:
-            file = self._open[source] = File(source, self._max_bytes)
-        return file
+        self._datasets = selected_names(datasets, "datasets=")
+        self._files: ObjectLocal[ObjectFile, File] = ObjectLocal(partial(File, max_bytes=max_bytes))
 
     def _paths(self, file: File) -> list[str]:
         return file.names() if self._datasets is None else self._datasets
-
-    def _reset(self) -> None:
-        self._open: weakref.WeakKeyDictionary[ObjectFile, File] = weakref.WeakKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._reset()
 
 
 class Hdf5Reader(_FileReader):
@@ -61,13 +54,16 @@ class Hdf5Reader(_FileReader):
     Args:
         datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
         max_bytes: The maximum size of the datasets together, in bytes; larger ones raise `LimitError`.
+
+    Raises:
+        ValueError: `datasets` is empty, or has a name twice.
     """
 
     def index(self, source: ObjectFile) -> WholeFileIndex:
         return WholeFileIndex(source.name, source.size)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        file = self._file(source)
+        file = self._files.get(source)
         return index.name(position), file.load(self._paths(file))
 
 
@@ -79,10 +75,13 @@ class Hdf5RowsReader(_FileReader):
     Args:
         datasets: The paths of the datasets to read, such as ``"train/images"``; by default all.
         max_bytes: The maximum size of a row, and of a chunk, in bytes; larger ones raise `LimitError`.
+
+    Raises:
+        ValueError: `datasets` is empty, or has a name twice.
     """
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        index, file = self.index(source), self._file(source)
+        index, file = self.index(source), self._files.get(source)
         for start in range(0, len(index), index.step):
             stop = min(start + index.step, len(index))
             columns = {path: file.rows(path, start, stop) for path in index.arrays}
@@ -98,15 +97,13 @@ class Hdf5RowsReader(_FileReader):
             FormatError: The file is damaged, or its datasets have no rows or different numbers of rows.
             LimitError: There are too many rows.
         """
-        file = self._file(source)
+        file = self._files.get(source)
         counts = {path: _count(file, path) for path in self._paths(file)}
-        if len(set(counts.values())) != 1:
-            lengths = ", ".join(f"{path} has {count}" for path, count in counts.items())
-            raise FormatError(
-                f"The datasets of {source.name!r} do not have the same number of rows: "
-                f"{lengths or 'there are no datasets'}. Choose datasets with Hdf5RowsReader(datasets=[…])."
-            )
-        (count,) = set(counts.values())
+        count = common_row_count(
+            counts,
+            f"The datasets of {source.name!r}",
+            "Choose datasets with Hdf5RowsReader(datasets=[…]).",
+        )
         source.limits.check("members", count, repr(source.name))
         extents, steps = {}, []
         for path in counts:
@@ -116,7 +113,7 @@ class Hdf5RowsReader(_FileReader):
         return RowsIndex(source.name, count, extents, min(steps))
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        file = self._file(source)
+        file = self._files.get(source)
         paths = cast("RowsIndex", index).arrays
         row = {path: file.rows(path, position, position + 1)[0].copy() for path in paths}
         return index.name(position), row

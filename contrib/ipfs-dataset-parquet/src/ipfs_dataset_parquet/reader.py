@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import MemberIndex, Reader
+from ipfs_dataset_core import MemberIndex, ObjectLocal, Reader, selected_names
 from ipfs_dataset_parquet.table import Table
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class ParquetReader(Reader):
         times_as_int: Whether dates, times of day, time stamps and durations become integers in the unit of
             their column, such as days since 1970. By default, they become the types of `datetime`, and a
             value that these cannot represent exactly, such as one with nanoseconds, raises `FormatError`.
+
+    Raises:
+        ValueError: `columns` is empty, or has a name twice.
     """
 
     def __init__(
@@ -73,11 +76,10 @@ class ParquetReader(Reader):
         max_bytes: int = MAX_BYTES,
         times_as_int: bool = False,
     ) -> None:
-        names = [columns] if isinstance(columns, str) else columns
-        self._columns = None if names is None else list(names)
-        self._max_bytes = max_bytes
-        self._times_as_int = times_as_int
-        self._reset()
+        names = selected_names(columns, "columns=")
+        self._tables: ObjectLocal[ObjectFile, Table] = ObjectLocal(
+            partial(Table, columns=names, max_bytes=max_bytes, times_as_int=times_as_int)
+        )
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         return self._samples(source, 0, source.size)
@@ -94,46 +96,27 @@ class ParquetReader(Reader):
         return self._samples(source, start, stop)
 
     def count_between(self, source: ObjectFile, start: int, stop: int) -> int:
-        groups = self._table(source).groups
+        groups = self._tables.get(source).groups
         return sum(groups[number].rows for number in self._groups_between(source, start, stop))
 
     def index(self, source: ObjectFile) -> RowGroupsIndex:
-        return RowGroupsIndex(source.name, self._table(source).groups)
+        return RowGroupsIndex(source.name, self._tables.get(source).groups)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         group, number = cast("RowGroupsIndex", index).locate(position)
-        return index.name(position), self._table(source).row(group, number)
+        return index.name(position), self._tables.get(source).row(group, number)
 
     def _samples(self, source: ObjectFile, start: int, stop: int) -> Iterator[Sample]:
-        table, index = self._table(source), self.index(source)
+        table, index = self._tables.get(source), self.index(source)
         for number in self._groups_between(source, start, stop):
             for row, values in enumerate(table.rows(number), index.first(number)):
                 yield index.name(row), values
 
     def _groups_between(self, source: ObjectFile, start: int, stop: int) -> Iterator[int]:
         """Yields the numbers of the row groups whose estimated position is in ``[start, stop)``."""
-        groups = self._table(source).groups
+        groups = self._tables.get(source).groups
         total_bytes, bytes_before = sum(group.size for group in groups), 0
         for number, group in enumerate(groups):
             if start <= source.size * bytes_before // total_bytes < stop:
                 yield number
             bytes_before += group.size
-
-    def _table(self, source: ObjectFile) -> Table:
-        """Returns the open Parquet file of a source."""
-        table = self._open.get(source)
-        if table is None:
-            table = self._open[source] = Table(
-                source, self._columns, self._max_bytes, times_as_int=self._times_as_int
-            )
-        return table
-
-    def _reset(self) -> None:
-        self._open: weakref.WeakKeyDictionary[ObjectFile, Table] = weakref.WeakKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._reset()

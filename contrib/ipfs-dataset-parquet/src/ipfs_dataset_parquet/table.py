@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
@@ -100,6 +101,8 @@ class Table:
         self._max_bytes = max_bytes
         self._view = FileView(source)
         self._last_group: tuple[int, _DecodedGroup] | None = None
+        # Threads that read single rows would replace each other's group, and continue each other's decoding.
+        self._lock = threading.Lock()
         _check_footer(source)
         with self._reading():
             self._file = pq.ParquetFile(
@@ -124,15 +127,18 @@ class Table:
             FormatError: The row group is damaged, or Python has no value for one of the row.
             LimitError: The row group is larger than `max_bytes`.
         """
-        if self._last_group is None or self._last_group[0] != group:
-            self._last_group = None  # free it first, so that never two groups are in memory
-            self._last_group = group, _DecodedGroup(self._batches(group))
-        try:
-            with self._reading():
-                batch, position = self._last_group[1].find(number)
-        except BaseException:
-            self._last_group = None  # its iterator has ended, so the next attempt needs a new one
-            raise
+        with self._lock:
+            if self._last_group is None or self._last_group[0] != group:
+                self._last_group = None  # free it first, so that never two groups are in memory
+                self._last_group = group, _DecodedGroup(self._batches(group))
+            try:
+                with self._reading():
+                    batch, position = self._last_group[1].find(number)
+            except BaseException:
+                self._last_group = (
+                    None  # its iterator has ended, so the next attempt needs a new one
+                )
+                raise
         return self._conversion.row(batch, position, self.groups[group].first + number)
 
     def rows(self, group: int) -> Iterator[dict[str, Any]]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-from ipfs_dataset_core import FormatError, IPFSDatasetError, ObjectDirectory, Reader
+from ipfs_dataset_core import (
+    FormatError,
+    IPFSDatasetError,
+    ObjectDirectory,
+    ObjectLocal,
+    Reader,
+    common_row_count,
+    selected_names,
+)
 from ipfs_dataset_zarr.index import StoreIndex
 from ipfs_dataset_zarr.open_store import OpenStore
 
@@ -31,6 +38,9 @@ class ZarrReader(Reader):
         variables: The paths of the arrays to read, such as ``"t2m"``; they must have the same number of rows.
             By default, these are the largest array and those that share its leading axis.
         max_bytes: The maximum number of bytes in memory for a row and its chunks; more raise `LimitError`.
+
+    Raises:
+        ValueError: `variables` is empty, or has a name twice.
     """
 
     cheap_index = True
@@ -38,10 +48,10 @@ class ZarrReader(Reader):
     def __init__(
         self, *, variables: Sequence[str] | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
-        paths = [variables] if isinstance(variables, str) else variables
-        self._variables = None if paths is None else list(paths)
-        self._max_bytes = max_bytes
-        self._reset()
+        self._variables = selected_names(variables, "variables=")
+        self._stores: ObjectLocal[ObjectDirectory, OpenStore] = ObjectLocal(
+            partial(OpenStore, max_bytes=max_bytes)
+        )
 
     def samples(self, source: ObjectDirectory) -> Iterator[Sample]:
         index = self.index(source)
@@ -61,16 +71,13 @@ class ZarrReader(Reader):
             raise FormatError(
                 f"{source.name!r} is a file: the format 'zarr' reads a directory, and not a ZIP archive."
             )
-        store = self._store(source)
+        store = self._stores.get(source)
         arrays = store.arrays(store.paths(self._variables))
-        counts = {array.count for array in arrays}
-        if len(counts) != 1:
-            lengths = ", ".join(f"{array.path} has {array.count}" for array in arrays)
-            raise FormatError(
-                f"The arrays of {source.name!r} do not have the same number of rows: "
-                f"{lengths or 'variables= is empty'}. Choose arrays with ZarrReader(variables=[…])."
-            )
-        (count,) = counts
+        count = common_row_count(
+            {array.path: array.count for array in arrays},
+            f"The arrays of {source.name!r}",
+            "Choose arrays with ZarrReader(variables=[…]).",
+        )
         source.limits.check("members", count, repr(source.name))
         paths = tuple(array.path for array in arrays)
         return StoreIndex(source.name, paths, count, sum(array.read_bytes for array in arrays))
@@ -79,29 +86,8 @@ class ZarrReader(Reader):
         self, source: ObjectDirectory, index: MemberIndex, positions: Sequence[int]
     ) -> None:
         with suppress(IPFSDatasetError):  # `read` raises it again
-            self._store(source).prefetch(cast("StoreIndex", index).paths, positions)
+            self._stores.get(source).prefetch(cast("StoreIndex", index).paths, positions)
 
     def read(self, source: ObjectDirectory, index: MemberIndex, position: int) -> Sample:
         paths = cast("StoreIndex", index).paths
-        return index.name(position), self._store(source).sample(paths, position)
-
-    def _store(self, source: ObjectDirectory) -> OpenStore:
-        if self._process != os.getpid():
-            self._reset()  # rows that the parent process is still reading never arrive in a forked one
-        store = self._open.get(source)
-        if store is None:
-            store = self._open[source] = OpenStore(source, self._max_bytes)
-        return store
-
-    def _reset(self) -> None:
-        self._process = os.getpid()
-        self._open: weakref.WeakKeyDictionary[ObjectDirectory, OpenStore] = (
-            weakref.WeakKeyDictionary()
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._reset()
+        return index.name(position), self._stores.get(source).sample(paths, position)
