@@ -1,4 +1,4 @@
-"""Tensors of every type, how little is read, and headers that lie."""
+"""Tensors of each type, the bytes that are read, selections, and damaged files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TYPES += [torch.int16, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn,
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
-def test_tensors_of_every_type_and_shape_come_back(dtype, shape):
+def test_tensors_keep_their_type_and_shape(dtype, shape):
     tensor = torch.ones(shape).to(dtype)
     ((name, found),) = SafetensorsReader().samples(MemoryFile(save({"t": tensor})))
     assert (name, found.dtype, found.shape) == ("t", dtype, tensor.shape)
     assert found.flatten().tolist() == tensor.flatten().tolist()
 
 
-def test_a_row_reads_its_bytes_alone():
+def test_reading_a_row_reads_only_its_bytes():
     tensors = {"x": torch.arange(3_000_000).reshape(-1, 3), "y": torch.zeros(1_000_000)}
     file, reader = MemoryFile(save(tensors)), SafetensorsRowsReader()
     index = reader.index(file)
@@ -44,21 +44,33 @@ def test_a_row_reads_its_bytes_alone():
     assert file.bytes_read == 3 * 8 + 4
 
 
-def test_iterating_reads_in_pieces_and_gives_rows_that_stand_alone():
+def test_iterating_reads_in_pieces_and_copies_rows():
     file = MemoryFile(save({"x": torch.zeros(5000, 1000)}))
     first = next(SafetensorsRowsReader().samples(file))[1]["x"]
     assert file.bytes_read < 2 << 20
     assert first.untyped_storage().nbytes() == 4000
 
 
-def test_tensors_are_chosen_by_name():
+def test_tensors_selects_tensors():
     file = MemoryFile(save({"x": torch.zeros(3, 2), "y": torch.zeros(3), "z": torch.zeros(9)}))
     ((_, first), *_) = SafetensorsRowsReader(["y", "x"]).samples(file)
     assert list(first) == ["y", "x"]
     with pytest.raises(FormatError, match=r"'object' has no tensor 'w'. It has"):
         SafetensorsRowsReader(["w"]).index(file)
-    with pytest.raises(FormatError, match=r"different numbers of rows.*z has 9"):
+    with pytest.raises(FormatError, match=r"do not have the same number of rows: .*z has 9"):
         SafetensorsRowsReader().index(file)
+
+
+def test_an_empty_selection_is_refused():
+    with pytest.raises(ValueError, match="tensors= is empty"):
+        SafetensorsRowsReader(tensors=[])
+
+
+def test_rows_of_a_file_without_tensors_are_refused():
+    with pytest.raises(
+        FormatError, match=r"'object' do not have .* number of rows: there are none"
+    ):
+        SafetensorsRowsReader().index(MemoryFile(save({})))
 
 
 def test_a_tensor_larger_than_the_limit_is_refused_unread():
@@ -101,7 +113,7 @@ def described(**changes):
         with_header(described(), bytes(7)),
     ],
 )
-def test_headers_that_lie(data):
+def test_damaged_headers_raise_an_error(data):
     for reader in (SafetensorsReader(), SafetensorsRowsReader()):
         with pytest.raises((FormatError, LimitError), match="object"):
             list(reader.samples(MemoryFile(data)))
@@ -120,13 +132,13 @@ def two(first, second):
         (
             two([0, 4], [6, 8]),
             bytes(8),
-            r"its bytes 1\d\d to 1\d\d, between the tensor 'a' and .*'b'.* no tensor",
+            r"its bytes 1\d\d to 1\d\d, between the tensor 'a' and .*'b'.* to no tensor",
         ),
-        (two([0, 4], [3, 8]), bytes(8), r"'b', in its bytes .* begins within the tensor 'a'"),
+        (two([0, 4], [3, 8]), bytes(8), r"'b', bytes .* begins within the tensor 'a'"),
         (two([0, 4], [0, 4]), bytes(4), r"begins within the tensor 'a'"),
         (two([2, 4], [4, 8]), bytes(8), r"between its header and the tensor 'a'"),
-        (two([0, 4], [4, 8]), bytes(9), r"behind the tensor 'b', are of no tensor"),
-        ({}, bytes(1), r"behind its header, are of no tensor"),
+        (two([0, 4], [4, 8]), bytes(9), r"after the tensor 'b', belong to no tensor"),
+        ({}, bytes(1), r"after its header, belong to no tensor"),
         (
             two([0, 4], [4, 9]),
             bytes(8),
@@ -135,7 +147,7 @@ def two(first, second):
     ],
     ids=["gap", "overlap", "shared", "gap at first", "more", "more than nothing", "fewer"],
 )
-def test_every_byte_belongs_to_one_tensor(header, data, what):
+def test_bytes_that_do_not_belong_to_one_tensor_raise_an_error(header, data, what):
     with pytest.raises(SafetensorError):
         load(with_header(header, data))
     for reader in (SafetensorsReader(), SafetensorsRowsReader()):
@@ -144,7 +156,7 @@ def test_every_byte_belongs_to_one_tensor(header, data, what):
 
 
 @pytest.mark.parametrize("order", [("e", "x"), ("x", "e")])
-def test_tensors_without_bytes_may_begin_where_others_do(order):
+def test_an_empty_tensor_may_begin_where_another_does(order):
     tensors = {"x": torch.ones(2), "e": torch.ones(0)}
     file = MemoryFile(save({name: tensors[name] for name in order}))
     assert {name: len(tensor) for name, tensor in SafetensorsReader().samples(file)} == {
@@ -163,15 +175,15 @@ def test_tensors_without_bytes_may_begin_where_others_do(order):
         b'{"a":{"dtype":"U8","dtype":"I8","shape":[2],"data_offsets":[0,2]}}',
     ],
 )
-def test_names_that_are_there_twice_are_refused(header):
-    with pytest.raises(FormatError, match=r"'object'.*has '(a|dtype)' twice"):
+def test_repeated_names_raise_an_error(header):
+    with pytest.raises(FormatError, match=r"'object'.*the name '(a|dtype)' twice"):
         SafetensorsReader().index(MemoryFile(with_header(header, bytes(2))))
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [("F4", 4), ("F6_E2M3", 6), ("F8_E8M0", 8)])
-def test_types_that_pytorch_lacks_are_named(dtype, bits):
+def test_a_type_that_pytorch_lacks_raises_an_error_that_names_it(dtype, bits):
     header = {"t": {"dtype": dtype, "shape": [8], "data_offsets": [0, bits]}}
-    with pytest.raises(FormatError, match=rf"'t' of 'object', in its bytes \d+ to \d+, .*{dtype}"):
+    with pytest.raises(FormatError, match=rf"'t' of 'object', bytes \d+ to \d+, .*{dtype}"):
         list(SafetensorsReader().samples(MemoryFile(with_header(header, bytes(bits)))))
 
 
@@ -185,27 +197,33 @@ def test_narrow_and_unsigned_types_keep_their_bits(name):
     assert found.view(torch.uint8).tolist() == bits.tolist()
 
 
-def test_truth_values_that_are_neither_are_refused():
+def test_truth_values_other_than_0_and_1_raise_an_error():
     data = bytearray(save({"t": torch.tensor([True, False])}))
     data[-1] = 2
     with pytest.raises(FormatError, match="neither 0 nor 1"):
         list(SafetensorsReader().samples(MemoryFile(bytes(data))))
 
 
-def test_a_single_value_has_no_rows():
+def test_rows_of_a_single_value_raise_an_error():
     file = MemoryFile(save({"x": torch.zeros(()), "y": torch.zeros(3)}))
     with pytest.raises(FormatError, match="'x' of 'object' is a single value"):
         SafetensorsRowsReader().index(file)
     assert len(SafetensorsRowsReader("y").index(file)) == 3
 
 
-def test_rows_without_bytes_are_limited_in_number():
+def test_rows_that_begin_within_a_byte_raise_an_error():
+    header = {"t": {"dtype": "F4", "shape": [4, 3], "data_offsets": [0, 6]}}
+    with pytest.raises(FormatError, match=r"'t' of 'object', bytes \d+ to \d+, has 4 rows"):
+        SafetensorsRowsReader().index(MemoryFile(with_header(header, bytes(6))))
+
+
+def test_the_number_of_rows_is_limited():
     header = described(shape=[1 << 40, 0], data_offsets=[0, 0])
-    with pytest.raises(LimitError, match="1099511627776 rows"):
+    with pytest.raises(LimitError, match=r"1099511627776.*members"):
         SafetensorsRowsReader().index(MemoryFile(with_header(header)))
 
 
-def test_examples_run_as_written(tmp_path, capsys):
+def test_the_examples_of_the_readme_run(tmp_path, capsys):
     store = Store(tmp_path / "store")
     model = save({"w": torch.zeros(2, 3), "b": torch.zeros(3)})
     latents = save({"latent": torch.zeros(9, 4), "label": torch.arange(9)})
@@ -217,5 +235,5 @@ def test_examples_run_as_written(tmp_path, capsys):
         "/ip4/127.0.0.1/tcp/5001": store.address,
     }
     run_python(README, replacements)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["{'b': (3,), 'w': (2, 3)}", "9 torch.Size([4]) tensor(7)"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["{'b': (3,), 'w': (2, 3)}", "9 torch.Size([4]) tensor(7)"]

@@ -1,6 +1,7 @@
-"""Safetensors files as formats of ipfs-dataset; importing this imports neither safetensors nor torch.
+"""Safetensors files as formats of ipfs-dataset.
 
-Public are `SafetensorsReader` and `SafetensorsRowsReader` in the module `reader`.
+The public classes are `reader.SafetensorsReader` and `reader.SafetensorsRowsReader`. Importing this package
+imports neither safetensors nor PyTorch.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from ipfs_dataset_core import ReaderPlugin, hookimpl
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``safetensors`` and ``safetensors_rows``."""
-    # No entry point to a class: it would import PyTorch in every process that looks up a suffix.
+    # Entry points to the classes would import PyTorch in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="safetensors",
-            summary="a safetensors file: its tensors",
+            summary="a safetensors file: each of its tensors",
             factory="ipfs_dataset_safetensors.reader:SafetensorsReader",
             suffixes=(".safetensors",),
             in_folders=True,

@@ -1,4 +1,4 @@
-"""Readers of safetensors files, which read of a file the header, and then each sample by its bytes."""
+"""Readers of safetensors files: each tensor is a sample, or each row of the tensors is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from ipfs_dataset_core import Extents, FormatError, LimitError, MemberIndex, Reader, RowsIndex
+from ipfs_dataset_core import (
+    Extents,
+    FormatError,
+    LimitError,
+    MemberIndex,
+    Reader,
+    RowsIndex,
+    common_row_count,
+    selected_names,
+)
 from ipfs_dataset_safetensors.header import read_header
 
 if TYPE_CHECKING:
@@ -24,13 +33,16 @@ if TYPE_CHECKING:
     from ipfs_dataset_safetensors.header import Entry
 
 MAX_BYTES = 4 << 30
-MAX_ROWS = 50_000_000
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20  # of rows that are read at once
 
 
 class TensorsIndex(MemberIndex):
-    """The index of a file whose tensors are samples."""
+    """The index of a file whose samples are its tensors.
+
+    Attributes:
+        entries: The tensors, in the order of their bytes.
+    """
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
@@ -46,10 +58,10 @@ class TensorsIndex(MemberIndex):
 
 
 class SafetensorsReader(Reader):
-    """Reads a safetensors file as one sample ``(name, tensor)`` per tensor, in the order of their bytes.
+    """Reads each tensor of a safetensors file as a sample ``(name, tensor)``, in the order of their bytes.
 
     Args:
-        max_bytes: A larger tensor is a `LimitError`.
+        max_bytes: The maximum size of a tensor in bytes; reading a larger one raises `LimitError`.
     """
 
     cheap_index = True
@@ -60,25 +72,25 @@ class SafetensorsReader(Reader):
     def index(self, source: ObjectFile) -> TensorsIndex:
         return TensorsIndex(read_header(source))
 
-    # Not `decode`, which gets all of the bytes: the index alone tells that they are too many.
+    # `decode` would receive all bytes of the tensor, before it could compare their number with `max_bytes`.
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
         entry = cast("TensorsIndex", index).entries[position]
         if entry.stop - entry.start > self._max_bytes:
             raise LimitError(
                 f"The tensor {entry.name!r} of {source.name!r} has {entry.stop - entry.start} bytes, more "
-                f"than the limit of {self._max_bytes}: read it by rows as 'safetensors_rows', or raise the "
-                "limit by SafetensorsReader(max_bytes=…)."
+                f"than the limit of {self._max_bytes}: read its rows as 'safetensors_rows', or raise the "
+                "limit with SafetensorsReader(max_bytes=…)."
             )
         return entry.name, decode(source, entry)
 
 
 class TensorRowsIndex(RowsIndex):
-    """The index of a file whose samples are the rows of its tensors: arithmetic, whatever their number.
+    """The index of a file whose samples are rows of its tensors. Its size does not depend on their number.
 
     Args:
-        name: The file's; a sample's is ``name:number``.
-        entries: The tensors, all with as many rows.
-        count: How many rows there are.
+        name: The name of the file. The name of a sample is ``name:number``.
+        entries: The tensors that are read, each with `count` rows.
+        count: The number of rows.
     """
 
     def __init__(self, name: str, entries: list[Entry], count: int) -> None:
@@ -92,8 +104,8 @@ class TensorRowsIndex(RowsIndex):
         }
         super().__init__(name, count, extents, max(1, _PIECE_BYTES // max(1, sum(self._widths))))
 
-    def parts(self, start: int, stop: int) -> list[Entry]:
-        """Returns each tensor cut down to some of its rows."""
+    def slices(self, start: int, stop: int) -> list[Entry]:
+        """Returns the rows ``[start, stop)`` of each tensor, as tensors."""
         return [
             entry._replace(
                 shape=(stop - start, *entry.shape[1:]),
@@ -105,54 +117,63 @@ class TensorRowsIndex(RowsIndex):
 
 
 class SafetensorsRowsReader(Reader):
-    """Reads a safetensors file as one sample ``(name, {tensor: row})`` per row along the first axis.
+    """Reads each row of the tensors, along the first axis, as a sample ``(name:number, {tensor: row})``.
+
+    Reading a sample reads only the bytes of its rows. The tensors must have the same number of rows.
 
     Args:
-        tensors: Which tensors to read; by default all. They have equally many rows.
+        tensors: The names of the tensors to read; by default all.
+
+    Raises:
+        ValueError: `tensors` is empty, or has a name twice.
     """
 
     cheap_index = True
 
     def __init__(self, tensors: Sequence[str] | None = None) -> None:
-        self._tensors = [tensors] if isinstance(tensors, str) else tensors and list(tensors)
+        self._tensors = selected_names(tensors, "tensors=")
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
         index = self.index(source)
         for start in range(0, len(index), index.step):
             stop = min(start + index.step, len(index))
-            columns = {part.name: decode(source, part) for part in index.parts(start, stop)}
+            columns = {part.name: decode(source, part) for part in index.slices(start, stop)}
             for row in range(stop - start):
-                # Copies, or one row that is kept would keep all that were read with it.
+                # A view of one row would keep the memory of all rows that were read with it.
                 yield index.name(start + row), {n: rows[row].clone() for n, rows in columns.items()}
 
     def index(self, source: ObjectFile) -> TensorRowsIndex:
-        entries = self._chosen(source.name, read_header(source))
+        """Returns the positions of the rows; this reads only the header.
+
+        Raises:
+            FormatError: The file is damaged, or its tensors have no rows or different numbers of rows.
+            LimitError: There are too many rows.
+        """
+        entries = self._selected(source.name, read_header(source))
         if single := [entry.name for entry in entries if not entry.shape]:
             raise FormatError(
                 f"The tensor {single[0]!r} of {source.name!r} is a single value without rows: choose others "
-                "by SafetensorsRowsReader(tensors=…), or read the file as 'safetensors'."
+                "with SafetensorsRowsReader(tensors=[…]), or read the file as 'safetensors'."
             )
-        counts = {entry.name: entry.shape[0] for entry in entries}
-        if len(set(counts.values())) > 1:
-            lengths = ", ".join(f"{name} has {count}" for name, count in counts.items())
-            raise FormatError(
-                f"The tensors of {source.name!r} have different numbers of rows: {lengths}. Choose some by "
-                "SafetensorsRowsReader(tensors=…)."
-            )
-        count = max(counts.values(), default=0)
-        if count > MAX_ROWS:
-            raise LimitError(
-                f"{source.name!r} has {count} rows, more than the limit of {MAX_ROWS}."
-            )
-        if any(count and (entry.stop - entry.start) % count for entry in entries):
-            raise FormatError(f"The rows of {source.name!r} do not begin at whole bytes.")
+        count = common_row_count(
+            {entry.name: entry.shape[0] for entry in entries},
+            f"The tensors of {source.name!r}",
+            "Choose tensors with SafetensorsRowsReader(tensors=[…]).",
+        )
+        source.limits.check("members", count, repr(source.name))
+        for name, _, _, start, stop in entries:
+            if count and (stop - start) % count:
+                raise FormatError(
+                    f"The tensor {name!r} of {source.name!r}, bytes {start} to {stop}, has {count} rows, and "
+                    "they do not begin at whole bytes: it is damaged, or of a type with less than 8 bits."
+                )
         return TensorRowsIndex(source.name, entries, count)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        parts = cast("TensorRowsIndex", index).parts(position, position + 1)
-        return index.name(position), {part.name: decode(source, part)[0] for part in parts}
+        rows = cast("TensorRowsIndex", index).slices(position, position + 1)
+        return index.name(position), {row.name: decode(source, row)[0] for row in rows}
 
-    def _chosen(self, name: str, entries: list[Entry]) -> list[Entry]:
+    def _selected(self, name: str, entries: list[Entry]) -> list[Entry]:
         if self._tensors is None:
             return entries
         by_name = {entry.name: entry for entry in entries}
@@ -164,14 +185,12 @@ class SafetensorsRowsReader(Reader):
 
 
 def decode(source: ObjectFile, entry: Entry) -> Tensor:
-    """Returns one tensor, decoded by the library as a file of its own.
+    """Returns a tensor. The library decodes it as a file that has only this tensor.
 
     Raises:
-        FormatError: Type, shape and bytes do not belong together, or PyTorch has no such type.
+        FormatError: The type, the shape and the number of bytes do not fit, or PyTorch lacks the type.
     """
-    what = (
-        f"The tensor {entry.name!r} of {source.name!r}, in its bytes {entry.start} to {entry.stop},"
-    )
+    what = f"The tensor {entry.name!r} of {source.name!r}, bytes {entry.start} to {entry.stop},"
     size = entry.stop - entry.start
     header = json.dumps(
         {"t": {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [0, size]}}
@@ -181,14 +200,15 @@ def decode(source: ObjectFile, entry: Entry) -> Tensor:
         tensor = load(struct.pack("<Q", len(header)) + header + data)["t"]
     except KeyError as error:
         raise FormatError(
-            f"{what} is of the type {entry.dtype}, which safetensors {version('safetensors')} does not make "
-            "a tensor of PyTorch: convert it to another type, or update safetensors."
+            f"{what} is of the type {entry.dtype}, which safetensors {version('safetensors')} cannot convert "
+            "to a PyTorch tensor: publish it in another type, or update safetensors."
         ) from error
     except (SafetensorError, ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise FormatError(
-            f"{what} cannot be read as {entry.dtype} of shape {entry.shape}: {error}."
+            f"{what} cannot be read as {entry.dtype} of shape {entry.shape}: {error}. It is damaged; publish "
+            "it again from a file that the safetensors library opens."
         ) from error
     if tensor.dtype == torch.bool and tensor.numel() and tensor.view(torch.uint8).max() > 1:
-        # PyTorch would keep them, and count each with other results in other operations.
+        # PyTorch would keep other values, and its operations would give inconsistent results.
         raise FormatError(f"{what} has truth values that are neither 0 nor 1: it is damaged.")
     return tensor
