@@ -1,4 +1,4 @@
-"""Programs that end while a file of version 7.3, which is HDF5, is open."""
+"""Programs that end while a file of version 7.3, which HDF5 reads, is open."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ else:
 
 
 @pytest.mark.parametrize("program", ["", NEVER_FREED, THE_SOURCE_FAILS])
-def test_a_file_that_is_still_open_does_not_disturb_the_end(program):
+def test_a_process_can_end_while_a_file_is_open(program):
     check_ending(PROGRAM + program)

@@ -1,4 +1,4 @@
-"""Files that MATLAB itself wrote, from version 4 to 7.4 and on several platforms: SciPy's own test data."""
+"""Files that MATLAB wrote, in versions 4 to 7.4 and on several platforms: the test data of SciPy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = sorted(
     (file for file in FOLDER.iterdir() if file.name.endswith(".mat")) if FOLDER.is_dir() else [],
     key=lambda file: file.name,
 )
-# What only MATLAB can read, and what is broken on purpose.
+# Files with values that only MATLAB can read, and damaged files.
 REFUSED = {
     "bad_miuint32.mat": "not those of size",
     "corrupted_zlib_checksum.mat": "incorrect data check",
@@ -34,9 +34,9 @@ REFUSED = {
     "testfunc_7.4_GLNX86.mat": "a function handle",
     "testmatlabstring_7_WIN64.mat": "an object of a class, such as string",
 }
-# What SciPy refuses (two), or gives in another form: a struct without fields is [None], and bytes that are
-# no UTF-8 are question marks.
-OURS_ALONE = {
+# Files that SciPy cannot read (two), or reads differently: a struct without fields as [None], and bytes that
+# are not UTF-8 as question marks.
+NOT_COMPARED = {
     "bad_miutf8_array_name.mat",
     "broken_utf8.mat",
     "test_empty_struct.mat",
@@ -48,24 +48,24 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def ours(data, name="object"):
+def read(data, name="object"):
     ((_, values),) = MatReader().samples(MemoryFile(data, name))
     return values
 
 
-def as_ours(value):
-    """Returns what SciPy read in the form that ours has."""
+def converted(value):
+    """Returns a value that SciPy read in the form of `MatReader`."""
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.names is not None:
         structs = np.empty(value.shape, object)
         for place in np.ndindex(value.shape):
-            structs[place] = {name: as_ours(value[place][name]) for name in value.dtype.names}
+            structs[place] = {name: converted(value[place][name]) for name in value.dtype.names}
         return structs.reshape(-1)[0] if structs.size == 1 else listed(structs)
     if value.dtype.kind == "O":
         cells = np.empty(value.shape, object)
         for place in np.ndindex(value.shape):
-            cells[place] = as_ours(value[place])
+            cells[place] = converted(value[place])
         return listed(cells)
     if value.dtype.kind == "U":
         rows = [str(row) for row in value.reshape(-1)]
@@ -94,37 +94,37 @@ def assert_equal(value, other):
         for one, another in zip(value, other, strict=True):
             assert_equal(one, another)
     else:
-        # SciPy leaves numbers in the type that they are stored in; asked not to, it drops imaginary parts.
+        # SciPy returns numbers in the type in which they are stored; with an option, without imaginary parts.
         assert (value.shape, value.dtype.kind == "c") == (other.shape, other.dtype.kind == "c")
         assert np.array_equal(value, other)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_what_matlab_wrote_is_read_as_scipy_reads_it(file):
+def test_files_written_by_matlab_are_read_as_scipy_reads_them(file):
     data = file.read_bytes()
     if file.name in REFUSED:
         with pytest.raises(FormatError, match=REFUSED[file.name]):
-            ours(data, file.name)
+            read(data, file.name)
         return
-    found = ours(data, file.name)
-    if file.name not in OURS_ALONE:
+    found = read(data, file.name)
+    if file.name not in NOT_COMPARED:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of variables that come twice, for one
+            warnings.simplefilter("ignore")  # such as those about repeated variables
             expected = loadmat(io.BytesIO(data))
-        assert_equal(found, {n: as_ours(v) for n, v in expected.items() if n[:2] != "__"})
+        assert_equal(found, {n: converted(v) for n, v in expected.items() if n[:2] != "__"})
 
 
-def test_those_that_scipy_does_not_read():
+def test_files_that_scipy_cannot_read_are_read():
     data = (FOLDER / "test_empty_struct.mat").read_bytes()
-    assert ours(data) == {"a": {}}
+    assert read(data) == {"a": {}}
     data = (FOLDER / "broken_utf8.mat").read_bytes()
-    text = ours(data)["bad_string"]
+    text = read(data)["bad_string"]
     assert text.encode("utf-8", "surrogateescape") in data
     assert text.endswith(" am broken")
     data = (FOLDER / "testhdf5_7.4_GLNX86.mat").read_bytes()
     with h5py.File(io.BytesIO(data)) as file:
         expected = {n: file[n][()].T for n in file if isinstance(file[n], h5py.Dataset)}
-    found = ours(data)
+    found = read(data)
     numbers = [n for n, value in expected.items() if value.dtype.kind == "f"]
     assert numbers
     for name in numbers:

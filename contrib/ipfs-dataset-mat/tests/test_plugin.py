@@ -1,4 +1,4 @@
-"""The format is found by its entry point, and by workers; nothing heavy is imported to find it."""
+"""The declaration of the format: detection, workers, and no heavy imports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def published(tmp_path, write_v73):
 
 
 @pytest.mark.parametrize("filetype", ["mat", None])
-def test_found_by_name_and_by_its_first_bytes(published, filetype):
+def test_a_file_is_read_by_the_name_of_the_format_and_by_its_first_bytes(published, filetype):
     cid, address = published
     dataset = IPFSDataset(IPFSObject(cid, filetype), address)
     assert dataset[0][1]["rows"].shape == (2, 20)
@@ -31,14 +31,14 @@ def test_found_by_name_and_by_its_first_bytes(published, filetype):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
-def test_rows_are_shared_out_to_workers(published, kind, workers):
+def test_workers_share_the_rows_of_a_file(published, kind, workers):
     cid, address = published
     dataset = kind(IPFSObject(cid, MatReader(sample_axis="last")), address)
     found = [name for name, _ in DataLoader(dataset, batch_size=None, num_workers=workers)]
     assert sorted(found) == sorted(f"{cid}:{number}" for number in range(20))
 
 
-def test_its_declaration_imports_neither_scipy_nor_h5py():
+def test_the_declaration_imports_neither_scipy_nor_h5py():
     program = """
 import sys
 from ipfs_dataset_mat import ipfs_dataset_readers

@@ -1,4 +1,4 @@
-"""Choosing variables, cutting them into samples, and how little of a file that reads."""
+"""The reader: selections, rows, the bytes that are read, and errors of the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ipfs_dataset_mat import MatReader
 from scipy import sparse
 from scipy.io import savemat
 
-from ipfs_dataset_core import FormatError, TransportError
+from ipfs_dataset_core import FormatError, LimitError, Limits, TransportError
 from ipfs_dataset_core.testing import MemoryFile
 
 X = np.random.default_rng(0).integers(0, 255, (32, 32, 3, 400), "u1")
@@ -34,14 +34,42 @@ def write(request, write_v73):
     return lambda variables: saved(variables, do_compression=request.param == "7")
 
 
-def test_variables_are_chosen_by_name_and_in_that_order(write):
+def test_variables_selects_variables_in_its_order(write):
     file = MemoryFile(write({"a": np.eye(2), "b": np.eye(3), "c": np.eye(4)}))
     ((_, values),) = MatReader(variables=["c", "a"]).samples(file)
     assert list(values) == ["c", "a"]
     assert np.array_equal(values["c"], np.eye(4))
 
 
-def test_a_variable_that_is_missing_is_named_with_those_that_are_there(write):
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"variables": []}, ValueError, "variables= is empty"),
+        ({"sample_axis": {}}, ValueError, "sample_axis= is empty"),
+        ({"variables": ["a", "a"]}, ValueError, "variables= has the name 'a' twice"),
+        ({"variables": ["a", "b"], "sample_axis": {"a": 0}}, ValueError, "no axis for .* 'b'"),
+        ({"sample_axis": "first"}, TypeError, "a whole number or 'last', not 'first'"),
+        ({"sample_axis": {"a": 0.5}}, TypeError, "a whole number or 'last', not 0.5"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, kind, message):
+    with pytest.raises(kind, match=message):
+        MatReader(**options)
+
+
+def test_rows_of_a_file_without_variables_are_refused():
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+    with pytest.raises(FormatError, match=r"'object' do not have .*: there are none"):
+        MatReader(sample_axis=0).index(MemoryFile(header))
+
+
+def test_too_many_rows_raise_an_error(write):
+    file = MemoryFile(write({"y": Y}), limits=Limits(members=399))
+    with pytest.raises(LimitError, match="members"):
+        MatReader(sample_axis=0).index(file)
+
+
+def test_an_error_for_a_missing_variable_lists_the_variables(write):
     file = MemoryFile(write({"a": np.eye(2), "b": np.eye(3)}))
     with pytest.raises(FormatError, match=r"'object' has no variable 'z'. It has a, b"):
         list(MatReader(variables=["z"]).samples(file))
@@ -74,7 +102,7 @@ def test_rows_of_cells_text_structs_and_sparse_matrices(write_v73, struct_array)
     assert [values["t"] for values in samples] == ["a", "b", "c"]
 
 
-def test_rows_of_what_version_5_keeps_whole():
+def test_rows_of_cells_and_sparse_matrices_of_version_5():
     cells = np.empty((3, 1), object)
     cells[:, 0] = ["x", "yy", "z"]
     data = saved({"c": cells, "s": sparse.csc_array(np.arange(6.0).reshape(3, 2))})
@@ -83,20 +111,20 @@ def test_rows_of_what_version_5_keeps_whole():
     assert [values["s"].tolist() for values in samples] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_different_numbers_of_rows_are_refused_with_both(write):
+def test_different_numbers_of_rows_raise_an_error(write):
     file = MemoryFile(write({"m": np.eye(3), "y": np.ones((4, 1))}))
     with pytest.raises(FormatError, match=r"m has 3, y has 4.*sample_axis="):
         MatReader(sample_axis=0).index(file)
 
 
-def test_an_axis_that_is_not_there_is_refused(write):
+def test_an_axis_that_does_not_exist_raises_an_error(write):
     file = MemoryFile(write({"m": np.eye(3)}))
     with pytest.raises(FormatError, match=r"'m' of 'object' has size \(3, 3\).*no axis 2"):
         MatReader(sample_axis=2).index(file)
 
 
-def test_a_row_of_version_73_reads_only_its_chunks(write_v73):
-    # As MATLAB does for images: chunks of a few images, the last axis first in the file.
+def test_reading_a_row_of_version_73_reads_only_its_chunks(write_v73):
+    # MATLAB stores images in chunks of a few; the last axis is the first one in the file.
     data = write_v73({"X": X}, chunks=(20, 3, 32, 32), compression="gzip")
     file, reader = MemoryFile(data), MatReader(sample_axis="last")
     index = reader.index(file)
@@ -106,11 +134,11 @@ def test_a_row_of_version_73_reads_only_its_chunks(write_v73):
     assert np.array_equal(values["X"], X[..., 250])
     assert file.bytes_read < len(data) / 18
     file.reads.clear()
-    reader.read(file, index, 251)  # in the same chunk, which HDF5 keeps
+    reader.read(file, index, 251)  # in the same chunk, which is cached
     assert file.bytes_read == 0
 
 
-def test_a_row_of_an_uncompressed_array_reads_that_row_alone(write_v73):
+def test_reading_a_row_of_an_uncompressed_array_reads_only_its_bytes(write_v73):
     file, reader = MemoryFile(write_v73({"X": X})), MatReader(sample_axis="last")
     index = reader.index(file)
     file.reads.clear()
@@ -122,7 +150,7 @@ def test_a_row_of_an_uncompressed_array_reads_that_row_alone(write_v73):
     assert file.reads[0][0] == start
 
 
-def test_spans_name_the_chunks_of_a_row_before_they_are_read(write_v73):
+def test_the_span_of_a_row_contains_its_chunks(write_v73):
     data = write_v73({"X": X}, chunks=(20, 3, 32, 32), compression="gzip")
     file, reader = MemoryFile(data), MatReader(sample_axis="last")
     index = reader.index(file)
@@ -135,14 +163,14 @@ def test_spans_name_the_chunks_of_a_row_before_they_are_read(write_v73):
     assert all(start <= first and last <= stop for first, last in data_reads)
 
 
-def test_the_span_of_several_variables_does_not_reach_from_one_to_the_other(write_v73):
+def test_the_span_of_several_variables_is_that_of_the_largest_row(write_v73):
     file = MemoryFile(write_v73({"X": X, "middle": np.zeros((1000, 1000)), "y": Y}))
     index = MatReader(sample_axis={"X": "last", "y": 0}).index(file)
     start, stop = index.span(7)
     assert stop - start == X[..., 7].nbytes
 
 
-def test_a_compressed_variable_is_read_once_for_all_its_rows():
+def test_a_compressed_variable_is_read_once():
     data = saved({"X": X, "y": Y}, do_compression=True)
     file, reader = MemoryFile(data), MatReader(sample_axis={"X": "last", "y": 0})
     index = reader.index(file)
@@ -154,14 +182,14 @@ def test_a_compressed_variable_is_read_once_for_all_its_rows():
     assert file.bytes_read < len(data) + 20_000
 
 
-def test_samples_do_not_share_memory_with_each_other():
+def test_samples_do_not_share_memory():
     file, reader = MemoryFile(saved({"y": Y})), MatReader(sample_axis=0)
     index = reader.index(file)
     reader.read(file, index, 7)[1]["y"][:] = -1
     assert reader.read(file, index, 7)[1]["y"] == [7]
 
 
-def test_a_reader_and_its_index_travel_to_workers(write):
+def test_a_reader_and_its_index_can_be_pickled(write):
     data = write({"y": Y})
     reader = MatReader(sample_axis=0)
     file = MemoryFile(data)
@@ -187,7 +215,7 @@ class Unreachable(MemoryFile):
         return super().read_at(start, size)
 
 
-def test_what_the_source_says_is_not_taken_for_damage(write):
+def test_an_error_of_the_source_is_raised_unchanged(write):
     file, reader = (
         Unreachable(write({"y": np.random.default_rng(0).random((3000, 1))})),
         MatReader(),
@@ -200,7 +228,7 @@ def test_what_the_source_says_is_not_taken_for_damage(write):
     assert reader.read(file, index, 0)[1]["y"].shape == (3000, 1)
 
 
-def test_a_file_is_forgotten_with_its_source(write_v73):
+def test_a_reader_does_not_keep_a_source_alive(write_v73):
     reader = MatReader()
     list(reader.samples(MemoryFile(write_v73({"y": Y}))))
-    assert len(reader._open) == 0
+    assert len(reader._files) == 0

@@ -20,7 +20,7 @@ def saved(variables):
     return buffer.getvalue()
 
 
-def test_examples_run_as_written(tmp_path, write_v73, capsys):
+def test_the_examples_of_the_readme_run(tmp_path, write_v73, capsys):
     recording = {"fs": np.array([[250.0]]), "info": {"subject": "S01"}}
     digits = {"X": np.ones((32, 32, 3, 5), "u1"), "y": np.arange(5.0).reshape(5, 1)}
     store = Store(tmp_path / "store")

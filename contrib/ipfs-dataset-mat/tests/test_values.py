@@ -1,4 +1,4 @@
-"""What MATLAB's values become: the same from every version, and from files that MATLAB itself wrote."""
+"""The Python values for MATLAB values: the same for each version, and for files that MATLAB wrote."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ VALUES = [
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_version_5_gives_back_what_was_saved(value, compressed, equal, struct_array):
+def test_values_of_version_5_equal_those_that_were_saved(value, compressed, equal, struct_array):
     variables = {"value": for_scipy(value, struct_array)}
     found = read(saved(variables, do_compression=compressed))
     assert equal(found, {"value": value}), found
@@ -87,12 +87,12 @@ def test_version_5_gives_back_what_was_saved(value, compressed, equal, struct_ar
 
 @pytest.mark.parametrize("options", [{}, {"chunks": True, "compression": "gzip"}])
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_version_73_gives_back_what_was_saved(value, options, equal, write_v73):
+def test_values_of_version_73_equal_those_that_were_saved(value, options, equal, write_v73):
     found = read(write_v73({"value": value}, **options))
     assert equal(found, {"value": value}), found
 
 
-def test_an_array_of_structs_is_a_list_of_dicts(equal, struct_array, write_v73):
+def test_an_array_of_structs_becomes_a_list_of_dicts(equal, struct_array, write_v73):
     people = struct_array([{"name": "Ada", "age": np.array([[36.0]])}, {"name": "Bob", "age": ""}])
     wanted = {"people": list(people)}
     assert equal(read(saved({"people": for_scipy(people, struct_array)})), wanted)
@@ -107,14 +107,14 @@ def test_an_array_of_structs_is_a_list_of_dicts(equal, struct_array, write_v73):
     )
 )
 @settings(deadline=None, max_examples=40)
-def test_any_array_keeps_its_shape_and_type_in_both_versions(value, equal, write_v73):
-    assume(value.size or value.dtype.kind != "c")  # MATLAB knows no empty complex array
+def test_arrays_keep_their_shape_and_type(value, equal, write_v73):
+    assume(value.size or value.dtype.kind != "c")  # MATLAB has no empty complex arrays
     wanted = {"value": value}
     assert equal(read(saved({"value": value})), wanted)
     assert equal(read(write_v73({"value": value})), wanted)
 
 
-def test_small_numbers_that_matlab_stores_as_bytes_are_doubles_again(equal):
+def test_doubles_that_are_stored_as_bytes_become_doubles(equal):
     # MATLAB writes a double that holds only small whole numbers as miUINT8 (2) in a mxDOUBLE_CLASS.
     data = saved({"x": np.array([[1, 2, 3]], "u1")})
     at = data.index(b"\6\0\0\0\x08\0\0\0") + 8
@@ -123,7 +123,7 @@ def test_small_numbers_that_matlab_stores_as_bytes_are_doubles_again(equal):
     assert equal(read(as_double), {"x": np.array([[1.0, 2.0, 3.0]])})
 
 
-def test_matrices_of_text_and_of_cells_are_lists_of_rows(equal):
+def test_matrices_of_chars_and_cells_become_lists_of_rows(equal):
     characters = np.array(["one  ", "three"])
     cells = np.empty((2, 2), object)
     cells[:] = [["a", "b"], ["c", np.eye(2)]]
@@ -154,7 +154,7 @@ KINDS += ["structarr", "structnest", "unicode"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_versions_of_matlab_wrote_the_same(kind, equal):
+def test_values_written_by_all_versions_of_matlab_are_equal(kind, equal):
     found = [(name, read(data)) for name, data in written(f"test{kind}_*.mat")]
     first = {name: found[0][1][name] for name in sorted(found[0][1])}
     assert first
@@ -163,25 +163,25 @@ def test_all_versions_of_matlab_wrote_the_same(kind, equal):
 
 
 @pytest.mark.parametrize("kind", ["double", "matrix", "3dmatrix", "complex"])
-def test_numbers_that_matlab_wrote_are_those_that_scipy_reads(kind):
+def test_numbers_written_by_matlab_equal_those_that_scipy_reads(kind):
     for _, data in written(f"test{kind}_*.mat"):
         theirs = loadmat(io.BytesIO(data))[f"test{kind}"]
         assert np.array_equal(read(data)[f"test{kind}"], theirs)
 
 
-def test_what_matlab_wrote_in_version_73():
+def test_numbers_written_by_matlab_in_version_73_are_read():
     for name, data in written("testhdf5_7.4_*.mat"):
         assert np.allclose(read(data)["testdouble"], np.arange(9) * np.pi / 4), name
 
 
-def test_function_handles_are_named_and_can_be_left_out():
+def test_a_function_handle_raises_an_error_and_can_be_left_out():
     for _, data in written("some_functions.mat"):
         with pytest.raises(FormatError, match=r"'sqr' of 'it.mat'.*function handle.*variables="):
             read(data)
         assert list(read(data, variables=["b", "a"])) == ["b", "a"]
 
 
-def test_files_that_scipy_keeps_to_be_refused_are():
+def test_damaged_files_from_scipy_raise_an_error():
     for name, data in written("*corrupted*.mat") + written("malformed*.mat"):
         with pytest.raises(FormatError, match=r"it\.mat"):
             read(data)

@@ -1,4 +1,4 @@
-"""MATLAB files as a format of ipfs-dataset; importing this imports neither SciPy nor h5py."""
+"""MATLAB files as a format of ipfs-dataset. Importing this package imports neither SciPy nor h5py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["MatReader"]
 
 
-# A type checker would take any name for one of this module.
+# With `__getattr__`, a type checker would accept any name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
@@ -26,7 +26,7 @@ if not TYPE_CHECKING:
 @hookimpl
 def ipfs_dataset_readers() -> list[ReaderPlugin]:
     """Declares ``mat``."""
-    # No entry point to a class: it would import SciPy and h5py in every process that looks up a suffix.
+    # An entry point to the class would import SciPy and h5py in every process that looks up a suffix.
     return [
         ReaderPlugin(
             name="mat",

@@ -1,12 +1,20 @@
-"""The reader: one sample per file, or one per row of its variables."""
+"""The reader of MATLAB files: the whole file is one sample, or each row of its variables is."""
 
 from __future__ import annotations
 
-import weakref
+import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
 
-from ipfs_dataset_core import FormatError, Reader, WholeFileIndex
+from ipfs_dataset_core import (
+    FormatError,
+    ObjectLocal,
+    Reader,
+    WholeFileIndex,
+    common_row_count,
+    selected_names,
+)
 from ipfs_dataset_mat.index import VariablesIndex
 from ipfs_dataset_mat.values import finished
 from ipfs_dataset_mat.version4 import Mat4
@@ -17,28 +25,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ipfs_dataset_core import MemberIndex, ObjectFile, Sample
-    from ipfs_dataset_mat.container import Container
+    from ipfs_dataset_mat.mat_file import MatFile
 
 Axis = int | Literal["last"]
 
 MAX_BYTES = 4 << 30
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_HDF5_AT = (0, 512)
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_HDF5_OFFSETS = (0, 512)  # MATLAB writes a text of 512 bytes in front
 
 
 class MatReader(Reader):
-    """Reads MATLAB files of version 4 to 7.3, as ``(name, {variable: value})``.
+    """Reads MATLAB files of version 4 to 7.3 as ``(name, {variable: value})``.
 
-    Axes are counted as MATLAB's ``size`` shows them, from 0: an array of ``size`` 32 32 3 1000 has
-    1000 samples along axis 3, which is also ``-1`` and ``"last"``. MATLAB keeps data in column-major order,
-    so rows along the last axis lie together, and reading one along another touches more of the file.
+    Axes count from 0 in the shape that MATLAB's ``size`` shows: an array of ``size`` 32 32 3 1000 has 1000
+    rows along axis 3, which is also ``-1`` and ``"last"``. MATLAB stores arrays in column-major order, so
+    only the rows along the last axis are contiguous; reading a row along another axis reads more of the file.
 
     Args:
-        variables: Which variables to read; by default all.
-        sample_axis: The axis along which each variable is cut into samples, one for all or one for each by
-            name, which then are the variables; by default the whole file is one sample.
-        max_bytes: A variable or sample that needs more memory is a `LimitError`.
+        variables: The names of the variables to read; by default all.
+        sample_axis: The axis whose rows are the samples: one for all variables, or a dict of axes by the
+            names of the variables, which are then the ones that are read. By default, the whole file is one
+            sample.
+        max_bytes: The maximum size of a variable, or of the rows that are read at once, in bytes of memory;
+            larger ones raise `LimitError`.
+
+    Raises:
+        ValueError: `variables` or `sample_axis` is empty, a variable is repeated, or it has no axis.
+        TypeError: An axis is neither a whole number nor ``"last"``.
     """
 
     cheap_index = True
@@ -50,97 +64,111 @@ class MatReader(Reader):
         sample_axis: Axis | Mapping[str, Axis] | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        self._variables = selected_names(variables, "variables=")
+        self._axis: int | dict[str, int] | None
         if isinstance(sample_axis, Mapping):
-            sample_axis = dict(sample_axis)
-            variables = list(sample_axis) if variables is None else variables
-        self._variables = [variables] if isinstance(variables, str) else variables
-        self._axis = sample_axis
-        self._max_bytes = max_bytes
-        self._forget()
+            self._axis = {name: _axis_number(axis) for name, axis in sample_axis.items()}
+            with_axes = selected_names(self._axis, "sample_axis=")
+            self._variables = self._variables or with_axes
+            if missing := set(self._variables or ()) - set(self._axis):
+                raise ValueError(f"sample_axis= has no axis for the variable {min(missing)!r}")
+        else:
+            self._axis = None if sample_axis is None else _axis_number(sample_axis)
+        self._files: ObjectLocal[ObjectFile, MatFile] = ObjectLocal(
+            partial(open_mat, max_bytes=max_bytes)
+        )
 
     def samples(self, source: ObjectFile) -> Iterator[Sample]:
-        if self._axis is None:
-            yield from super().samples(source)
+        index = self.index(source)
+        if not isinstance(index, VariablesIndex):
+            yield self.read(source, index, 0)
             return
-        index = cast("VariablesIndex", self.index(source))
-        container = self._container(source)
+        file = self._files.get(source)
         for start in range(0, len(index), index.step):
             stop = min(start + index.step, len(index))
-            columns = {n: container.rows(n, a, start, stop) for n, a in index.axes.items()}
+            columns = {
+                name: file.rows(name, axis, start, stop) for name, axis in index.axes.items()
+            }
             for row in range(stop - start):
                 values = {name: finished(rows[row]) for name, rows in columns.items()}
                 yield index.name(start + row), values
 
     def index(self, source: ObjectFile) -> WholeFileIndex | VariablesIndex:
+        """Returns the samples of a file; with `sample_axis`, this reads the header of each variable.
+
+        Raises:
+            FormatError: The file is damaged, lacks a variable or an axis, or the variables have different
+                numbers of rows.
+            LimitError: There are too many rows.
+        """
         if self._axis is None:
             return WholeFileIndex(source.name, source.size)
-        container = self._container(source)
-        axes = {
-            name: self._axis_of(container, source, name) for name in self._names(container, source)
-        }
-        return VariablesIndex.of(source.name, container, axes)
+        file = self._files.get(source)
+        axes = {name: self._axis_of(file, source, name) for name in self._names(file, source)}
+        counts = {name: file.shape(name)[axis] for name, axis in axes.items()}
+        count = common_row_count(
+            counts,
+            f"The variables of {source.name!r}",
+            "Choose variables with variables=[…], or an axis for each with sample_axis={'name': axis, …}.",
+        )
+        source.limits.check("members", count, repr(source.name))
+        return VariablesIndex(source.name, count, axes, file)
 
     def read(self, source: ObjectFile, index: MemberIndex, position: int) -> Sample:
-        name = index.name(position)
-        container = self._container(source)
+        name, file = index.name(position), self._files.get(source)
         if isinstance(index, VariablesIndex):
             rows = {
-                n: container.rows(n, axis, position, position + 1) for n, axis in index.axes.items()
+                variable: file.rows(variable, axis, position, position + 1)
+                for variable, axis in index.axes.items()
             }
-            return name, {n: finished(row[0]) for n, row in rows.items()}
-        return name, {n: finished(container.load(n)) for n in self._names(container, source)}
+            return name, {variable: finished(row[0]) for variable, row in rows.items()}
+        names = self._names(file, source)
+        return name, {variable: finished(file.load(variable)) for variable in names}
 
-    def _names(self, container: Container, source: ObjectFile) -> list[str]:
-        there = container.names()
-        wanted = there if self._variables is None else list(self._variables)
-        if missing := [name for name in wanted if name not in there]:
+    def _names(self, file: MatFile, source: ObjectFile) -> list[str]:
+        existing = file.names()
+        names = existing if self._variables is None else self._variables
+        if missing := [name for name in names if name not in existing]:
             raise FormatError(
-                f"{source.name!r} has no variable {missing[0]!r}. It has {', '.join(there) or 'none'}."
+                f"{source.name!r} has no variable {missing[0]!r}. It has {', '.join(existing) or 'none'}."
             )
-        return wanted
+        return names
 
-    def _axis_of(self, container: Container, source: ObjectFile, name: str) -> int:
-        axis = self._axis[name] if isinstance(self._axis, dict) else self._axis
-        shape = container.shape(name)
-        number = len(shape) - 1 if axis == "last" else int(cast("int", axis))
-        if not -len(shape) <= number < len(shape):
+    def _axis_of(self, file: MatFile, source: ObjectFile, name: str) -> int:
+        """Returns the axis of the rows of a variable, counted from 0."""
+        axis = self._axis[name] if isinstance(self._axis, dict) else cast("int", self._axis)
+        shape = file.shape(name)
+        if not -len(shape) <= axis < len(shape):
             raise FormatError(
-                f"The variable {name!r} of {source.name!r} has size {shape} and so no axis {axis!r}: "
-                "choose another sample_axis, or leave the variable out by variables=."
+                f"The variable {name!r} of {source.name!r} has size {shape} and so no axis {axis}: choose "
+                "another axis with sample_axis=, or leave the variable out with variables=."
             )
-        return number % len(shape)
-
-    def _container(self, source: ObjectFile) -> Container:
-        """Returns the opened file: what was read of one that cannot be read in parts is kept with it."""
-        container = self._open.get(source)
-        if container is None:
-            container = self._open[source] = open_container(source, self._max_bytes)
-        return container
-
-    def _forget(self) -> None:
-        self._open: weakref.WeakKeyDictionary[ObjectFile, Container] = weakref.WeakKeyDictionary()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_open"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._forget()
+        return axis % len(shape)
 
 
-def open_container(source: ObjectFile, max_bytes: int) -> Container:
-    """Returns the variables of a file of any version.
+def _axis_number(axis: Axis) -> int:
+    if axis == "last":
+        return -1
+    try:
+        return operator.index(axis)
+    except TypeError:
+        raise TypeError(f"sample_axis= must be a whole number or 'last', not {axis!r}") from None
+
+
+def open_mat(source: ObjectFile, max_bytes: int) -> MatFile:
+    """Opens a file of any version.
 
     Raises:
-        FormatError: It is no MATLAB file, or damaged.
+        FormatError: It is not a MATLAB file, or damaged.
     """
-    if any(source.read_at(at, len(_HDF5)) == _HDF5 for at in _HDF5_AT):
+    if any(source.read_at(at, len(_HDF5_MAGIC)) == _HDF5_MAGIC for at in _HDF5_OFFSETS):
         return Mat73(source, max_bytes)
     head = source.read_at(0, HEADER_BYTES)
     if len(head) == HEADER_BYTES and head[126:] in (b"IM", b"MI") and 0 not in head[:4]:
         return Mat5(source, max_bytes)
-    if 0 in head[:4]:  # the first number of version 4 is small; text in version 5 has no such byte
-        return Mat4(source)
+    # Version 4 begins with a number below 5000, so one of its bytes is 0; version 5 begins with text.
+    if 0 in head[:4]:
+        return Mat4(source, max_bytes)
     raise FormatError(
         f"{source.name!r} is not a MATLAB file, or cut off: it begins with {head[:20]!r}. "
         "Publish it again from a file that MATLAB opens."

@@ -1,4 +1,7 @@
-"""Versions 5 to 7.2: variables one after the other, each compressed on its own since version 7."""
+"""Versions 5 to 7.2: variables one after the other; since version 7, each is compressed as a whole.
+
+Format: "Level 5 MAT-File Format" in https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +9,49 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipfs_dataset_core import LimitError
-from ipfs_dataset_mat.container import Container, check_new, reading
-from ipfs_dataset_mat.version5_elements import COMPRESSED, MATRIX, Elements
+from ipfs_dataset_mat.mat_file import MatFile, check_new, reading
+from ipfs_dataset_mat.version5_elements import COMPRESSED, MATRIX, TAG_BYTES, Elements
 from ipfs_dataset_mat.version5_values import Matrices
 
 if TYPE_CHECKING:
     from ipfs_dataset_core import ObjectFile
+    from ipfs_dataset_mat.memory_limit import MemoryLimit
     from ipfs_dataset_mat.values import Raw
 
 HEADER_BYTES = 128
-_ORDER_AT = 126
-# Enough for any header: flags, 32 dimensions, a name of 63 characters.
+_BYTE_ORDER_AT = 126
+# Enough for the header of any variable: flags, 32 dimensions and a name of 63 characters.
 _HEAD_BYTES = 4096
 
 
 class _Variable(NamedTuple):
+    """A variable, according to its header.
+
+    Attributes:
+        start: The position of its first byte in the file.
+        stop: The position after its last byte.
+        is_compressed: Whether its bytes are compressed.
+        shape: Its size as MATLAB shows it.
+    """
+
     start: int
     stop: int
-    compressed: bool
+    is_compressed: bool
     shape: tuple[int, ...]
 
 
-class Mat5(Container):
+class Mat5(MatFile):
     """A file of version 5 to 7.2.
 
     Args:
         source: The file.
-        max_bytes: How many bytes one variable may have decompressed.
+        max_bytes: The maximum size of a variable in bytes of memory.
     """
 
     def __init__(self, source: ObjectFile, max_bytes: int) -> None:
-        super().__init__()
-        self._source = source.read_at
-        self._name = source.name
-        self._max_bytes = max_bytes
-        self._head = source.read_at(0, HEADER_BYTES)
-        self._order = "<" if self._head[_ORDER_AT:] == b"IM" else ">"
+        super().__init__(source.name, max_bytes)
+        self._read_at = source.read_at
+        self._order = "<" if source.read_at(_BYTE_ORDER_AT, 2) == b"IM" else ">"
         with reading(repr(source.name)):
             self._variables = self._scan(source.size)
 
@@ -53,43 +62,40 @@ class Mat5(Container):
         return self._variables[name].shape
 
     def load(self, name: str) -> Raw:
-        variable = self._variables[name]
-        what = f"The variable {name!r} of {self._name!r}"
-        with reading(what):
-            data = self._source(variable.start, variable.stop - variable.start)
-            if variable.compressed:
-                data = _decompressed(data[8:], self._max_bytes, what)
-            value, after = Matrices(Elements(data, self._order), self._order).value()
-            if after < len(data):
-                raise ValueError(f"its value ends after {after} bytes, and there are {len(data)}")
+        variable, limit = self._variables[name], self._limit(name)
+        limit.check(variable.stop - variable.start)
+        with reading(self.what(name)):
+            data = self._read_at(variable.start, variable.stop - variable.start)
+            if variable.is_compressed:
+                data = _decompressed(data[TAG_BYTES:], limit)
+            value, stop = Matrices(Elements(data, self._order), limit).value()
+            if stop < len(data):
+                raise ValueError(f"its value ends after {stop} bytes, and there are {len(data)}")
             return value
 
     def _scan(self, size: int) -> dict[str, _Variable]:
+        """Reads the headers of all variables, except those without a name, which MATLAB itself uses."""
         variables: dict[str, _Variable] = {}
         at = HEADER_BYTES
         while at < size:
-            head = self._source(at, _HEAD_BYTES)
+            head = self._read_at(at, _HEAD_BYTES)
             kind, length = struct.unpack_from(f"{self._order}2I", head)
-            stop = at + 8 + length
+            stop = at + TAG_BYTES + length
             if stop > size or kind not in (MATRIX, COMPRESSED):
                 raise ValueError(f"the variable at byte {at} is cut off or damaged")
             if kind == COMPRESSED:
-                head = zlib.decompressobj().decompress(head[8:], _HEAD_BYTES)
-            if length and (header := Elements(head, self._order).header(8)).name:
+                head = zlib.decompressobj().decompress(head[TAG_BYTES:], _HEAD_BYTES)
+            if length and (header := Elements(head, self._order).header(TAG_BYTES)).name:
                 check_new(header.name, at, variables)
                 variables[header.name] = _Variable(at, stop, kind == COMPRESSED, header.shape)
             at = stop
         return variables
 
 
-def _decompressed(data: bytes, most: int, what: str) -> bytes:
+def _decompressed(data: bytes, limit: MemoryLimit) -> bytes:
     decompressor = zlib.decompressobj()
-    whole = decompressor.decompress(data, most + 1)
-    if len(whole) > most:
-        raise LimitError(
-            f"{what} decompresses to more than the limit of {most} bytes: where you trust it, "
-            "raise it by MatReader(max_bytes=…)."
-        )
+    whole = decompressor.decompress(data, limit.max_bytes + 1)
+    limit.check(len(whole))
     if not decompressor.eof:
         raise ValueError("its compressed data end in the middle")
     if decompressor.unused_data:

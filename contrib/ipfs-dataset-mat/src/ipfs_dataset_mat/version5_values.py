@@ -1,9 +1,10 @@
-"""MATLAB's values as version 5 holds them: matrices inside matrices."""
+"""Decoding of values in version 5 files, in which every value is a matrix element, also those of cells."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,83 +12,102 @@ from scipy import sparse
 
 from ipfs_dataset_mat.values import (
     MAX_DEPTH,
-    NoCounterpartError,
     Structs,
+    UnsupportedClassError,
     characters,
     checked_sparse,
     exactly,
     finished,
 )
-from ipfs_dataset_mat.version5_elements import BYTES, MATRIX, OPAQUE
+from ipfs_dataset_mat.version5_elements import MATRIX, OPAQUE, TAG_BYTES, UINT8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ipfs_dataset_mat.memory_limit import MemoryLimit
     from ipfs_dataset_mat.values import Raw
     from ipfs_dataset_mat.version5_elements import Element, Elements, Header
 
+# Numbers of MATLAB classes; those of numbers follow each other.
 _CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE = 1, 2, 3, 4, 5
 _DOUBLE, _SINGLE = 6, 7
-_CLASSES = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
-_NO_COUNTERPART = {16: "a function handle", OPAQUE: "an object of a class, such as string or table"}
+_NUMBER_TYPES = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
+_UNSUPPORTED = {16: "a function handle", OPAQUE: "an object of a class, such as string or table"}
+# Encodings of text, by the type of the element.
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-_WIDE = (4, 17, 18)
-_FILLING_BYTES = 8
+_WIDE_ENCODINGS = (4, 17, 18)
+_PADDING_BYTES = 8
+_CHARACTER_BYTES = 4
 
 
 class Matrices:
-    """Decodes the matrices among elements; what is damaged is a `ValueError`.
+    """Decodes matrix elements.
 
     Args:
         elements: The elements.
-        order: ``"<"`` or ``">"``.
+        limit: The limit on the memory of the values.
     """
 
-    def __init__(self, elements: Elements, order: str) -> None:
+    def __init__(self, elements: Elements, limit: MemoryLimit) -> None:
         self._elements = elements
-        self._order = order
+        self._limit = limit
 
     def value(self, at: int = 0, depth: int = 0) -> tuple[Raw, int]:
-        """Returns the value of the matrix element at a position, and where the next begins."""
+        """Decodes the matrix element at a position.
+
+        Args:
+            at: The position.
+            depth: The number of cells and structs around it.
+
+        Returns:
+            The value, and the position of the next element.
+
+        Raises:
+            ValueError: It is damaged or nested too deeply.
+            UnsupportedClassError: A value in it has no counterpart in Python.
+            LimitError: It is too large.
+        """
         if depth > MAX_DEPTH:
             raise ValueError(f"it nests more than {MAX_DEPTH} deep")
         kind, size = self._elements.tag(at)
+        start = at + TAG_BYTES
         if kind != MATRIX:
             raise ValueError(f"an element is of type {kind}, not a matrix")
         if not size:
-            return np.zeros((0, 0)), at + 8
-        value, after = self._filled(at + 8, depth)
-        stop = at + 8 + size
-        # Writers count what fills up the last element, or do not.
-        if not after - _FILLING_BYTES < stop < after + _FILLING_BYTES:
+            self._limit.charge(0)
+            return np.zeros((0, 0)), start
+        value, end = self._decode(start, depth)
+        stop = start + size
+        # Some writers include the padding of the last part in the size, others do not.
+        if not end - _PADDING_BYTES < stop < end + _PADDING_BYTES:
             raise ValueError(
-                f"what is at its byte {at} is to end at byte {stop}, and ends at byte {after}"
+                f"the value at its byte {at} should end at byte {stop}, and ends at byte {end}"
             )
-        return value, max(after, stop)
+        return value, max(end, stop)
 
-    def _filled(self, at: int, depth: int) -> tuple[Raw, int]:
-        """Returns the value of a matrix element that is not empty, and where its last part ends."""
+    def _decode(self, at: int, depth: int) -> tuple[Raw, int]:
+        """Returns the value of a matrix element with data, and the end of its last part."""
         header = self._elements.header(at)
-        if header.kind in _NO_COUNTERPART:
-            raise NoCounterpartError(_NO_COUNTERPART[header.kind])
+        if header.kind in _UNSUPPORTED:
+            raise UnsupportedClassError(_UNSUPPORTED[header.kind])
         if header.kind == _CELL:
-            cells, after = self._each(math.prod(header.shape), header.after, depth)
-            return cells.reshape(header.shape, order="F"), after
+            cells, end = self._values(math.prod(header.shape), header.next, depth)
+            return cells.reshape(header.shape, order="F"), end
         if header.kind in (_STRUCT, _OBJECT):
             return self._structs(header, depth)
         if header.kind == _SPARSE:
             return self._sparse(header)
         if header.kind == _CHAR:
-            text = self._elements.element(header.after)
-            return self._characters(text, header.shape), text.after
-        values, after = self._numbers(header, header.after)
+            text = self._elements.element(header.next)
+            return self._characters(text, header.shape), text.next
+        values, end = self._numbers(header, header.next)
         if len(values) != math.prod(header.shape):
             raise ValueError(f"it has {len(values)} values, not those of size {header.shape}")
-        return values.reshape(header.shape, order="F"), after
+        return values.reshape(header.shape, order="F"), end
 
-    def _each(self, count: int, at: int, depth: int) -> tuple[np.ndarray[Any, Any], int]:
-        """Returns the finished values of matrices that follow each other."""
-        if count > (len(self._elements) - at) // 8:
+    def _values(self, count: int, at: int, depth: int) -> tuple[np.ndarray[Any, Any], int]:
+        """Returns the finished values of consecutive matrix elements, and the position after them."""
+        if count > (len(self._elements) - at) // TAG_BYTES:
             raise ValueError("it has more elements than bytes")
         values: np.ndarray[Any, Any] = np.empty(count, object)
         for number in range(count):
@@ -96,81 +116,94 @@ class Matrices:
         return values, at
 
     def _structs(self, header: Header, depth: int) -> tuple[Structs, int]:
-        at, count = header.after, math.prod(header.shape)
+        at, count = header.next, math.prod(header.shape)
         if header.kind == _OBJECT:
-            at = self._elements.element(at).after
+            at = self._elements.element(at).next  # the name of the class
         width = self._elements.element(at)
-        names = self._elements.element(width.after)
-        fields = _names(self._elements.bytes_of(names), int(self._elements.numbers(width)[0]))
+        names = self._elements.element(width.next)
+        fields = _field_names(self._elements.bytes_of(names), int(self._elements.numbers(width)[0]))
         if count > len(self._elements):
             raise ValueError("it has more elements than bytes")
-        values, after = self._each(count * len(fields), names.after, depth)
+        values, end = self._values(count * len(fields), names.next, depth)
         elements: np.ndarray[Any, Any] = np.empty(count, object)
         for number in range(count):
+            self._limit.charge(0)
             own = values[number * len(fields) : (number + 1) * len(fields)]
             elements[number] = dict(zip(fields, own, strict=True))
-        return Structs(elements.reshape(header.shape, order="F")), after
+        return Structs(elements.reshape(header.shape, order="F")), end
 
     def _sparse(self, header: Header) -> tuple[sparse.csc_array, int]:
-        rows = self._elements.element(header.after)
-        columns = self._elements.element(rows.after)
+        rows = self._elements.element(header.next)
+        columns = self._elements.element(rows.next)
         indptr, indices = self._elements.numbers(columns), self._elements.numbers(rows)
-        stored = self._elements.element(columns.after)
-        if header.is_logical and stored.stop - stored.start == len(indices):
-            # MATLAB calls them doubles, and writes a byte for each.
-            values, after = self._elements.numbers(stored._replace(kind=BYTES)) != 0, stored.after
+        stored = self._elements.element(columns.next)
+        if header.is_logical and stored.size == len(indices):
+            # MATLAB declares the type double, and writes a byte for each element.
+            values, end = self._elements.numbers(stored._replace(kind=UINT8)) != 0, stored.next
         else:
-            values, after = self._numbers(header, columns.after)
-        count = int(indptr[-1])  # there may be room for more
+            values, end = self._numbers(header, columns.next)
+        count = int(indptr[-1])  # the file may have space for more elements
         matrix = sparse.csc_array((values[:count], indices[:count], indptr), shape=header.shape)
-        return checked_sparse(matrix), after
+        return checked_sparse(matrix), end
 
     def _numbers(self, header: Header, at: int) -> tuple[np.ndarray[Any, Any], int]:
-        """Returns flat numbers in the type of their class: the file may store them in a smaller one."""
+        """Returns flat numbers in the type of their class, and the position after them.
+
+        The file may store them in a smaller type.
+        """
         number = _DOUBLE if header.kind == _SPARSE else header.kind
-        if not _DOUBLE <= number < _DOUBLE + len(_CLASSES):
+        if not _DOUBLE <= number < _DOUBLE + len(_NUMBER_TYPES):
             raise ValueError(f"there is no class {number}")
         real = self._elements.element(at)
         values = self._elements.numbers(real)
         if header.is_logical:
-            return values.astype(bool), real.after
+            self._limit.charge(len(values))
+            return values.astype(bool), real.next
         if not header.is_complex:
-            return exactly(values, _CLASSES[number - _DOUBLE]), real.after
-        imaginary = self._elements.element(real.after)
-        kind, imaginary_values = (
-            "c8" if number == _SINGLE else "c16",
-            self._elements.numbers(imaginary),
-        )
+            dtype = _NUMBER_TYPES[number - _DOUBLE]
+            self._limit.charge(len(values) * np.dtype(dtype).itemsize)
+            return exactly(values, dtype), real.next
+        imaginary = self._elements.element(real.next)
+        imaginary_values = self._elements.numbers(imaginary)
         if len(imaginary_values) != len(values):
             raise ValueError(
                 f"it has {len(values)} real parts and {len(imaginary_values)} imaginary"
             )
-        pairs = exactly(values, kind)
-        pairs.imag = exactly(imaginary_values, kind).real
-        return pairs, imaginary.after
+        dtype = "c8" if number == _SINGLE else "c16"
+        self._limit.charge(len(values) * np.dtype(dtype).itemsize)
+        pairs = exactly(values, dtype)
+        pairs.imag = exactly(imaginary_values, dtype).real
+        return pairs, imaginary.next
 
     def _characters(self, text: Element, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         encoding = _ENCODINGS.get(text.kind)
         if encoding is None:
             raise ValueError(f"an element is of type {text.kind}, not text")
-        # Bytes that are no UTF-8 become half of a pair each, as Python reads the names of files.
         count, errors = math.prod(shape), "surrogateescape"
-        if text.start == text.stop and count <= len(self._elements):
-            return np.full(shape, " ")  # MATLAB leaves out what is blank
-        if text.kind in _WIDE:
-            encoding, errors = f"{encoding}-{'le' if self._order == '<' else 'be'}", "surrogatepass"
+        if not text.size and count <= len(self._elements):
+            self._limit.charge(count * _CHARACTER_BYTES)
+            return np.full(shape, " ")  # MATLAB does not store blank text
+        if text.kind in _WIDE_ENCODINGS:
+            encoding += "-le" if self._elements.order == "<" else "-be"
+            errors = "surrogatepass"
         decoded = self._elements.bytes_of(text).decode(encoding, errors)
         codes = np.frombuffer(decoded.encode("utf-16-le", "surrogatepass"), "<u2")
         if len(codes) != count:
-            # Other writers than MATLAB count a character beyond the basic plane once.
+            # MATLAB counts a character outside of the basic plane as two, other writers as one.
             codes = np.frombuffer(decoded.encode("utf-32-le", "surrogatepass"), "<u4")
         if len(codes) != count:
             raise ValueError(f"it has {len(decoded)} characters, not those of size {shape}")
+        self._limit.charge(count * _CHARACTER_BYTES)
         return characters(codes).reshape(shape, order="F")
 
 
-def _names(data: bytes, width: int) -> list[str]:
-    """Returns the names of fields, each of which takes up as many bytes as the longest may."""
+def _field_names(data: bytes, width: int) -> list[str]:
+    """Returns the names of fields.
+
+    Args:
+        data: The names, each padded with zeros to the same width.
+        width: This width in bytes.
+    """
     if width <= 0:
         raise ValueError("the length of its field names is damaged")
     if len(data) % width:
@@ -179,19 +212,19 @@ def _names(data: bytes, width: int) -> list[str]:
         data[start : start + width].partition(b"\0")[0].decode("latin-1")
         for start in range(0, len(data), width)
     ]
-    return list(_renamed(names))
+    return list(_unique(names))
 
 
-def _renamed(names: list[str]) -> Iterator[str]:
-    """Yields the names of fields; those that were there before get a number in front, as in SciPy.
+def _unique(names: list[str]) -> Iterator[str]:
+    """Yields the names of fields; a repeated name gets a number in front, as in SciPy.
 
-    MATLAB itself makes no such structs, but other programs do.
+    MATLAB does not write structs with repeated names, but other programs do.
     """
-    used: set[str] = set()
+    original, used = set(names), set()
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
     for name in names:
-        numbers = itertools.count(1)
         new = name
-        while new in used or (new != name and new in names):
-            new = f"_{next(numbers)}_{name}"
+        while new in used or (new != name and new in original):
+            new = f"_{next(numbers[name])}_{name}"
         used.add(new)
         yield new

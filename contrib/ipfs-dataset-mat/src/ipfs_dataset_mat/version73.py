@@ -1,7 +1,7 @@
-"""Version 7.3: HDF5, with dimensions reversed, read by chunk.
+"""Version 7.3: HDF5 with the dimensions in reverse order, of which rows are read by chunk.
 
-What MATLAB does not write is refused: links and datasets that lead to other files would let a stranger's
-file read those of this machine.
+Links, and datasets whose data are in other files, raise errors: a stranger's file could otherwise read the
+files of this machine. MATLAB writes neither.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ipfs_dataset_hdf5.extents import extents_of, rows_at_once
 from ipfs_dataset_hdf5.opening import open_file
 
 from ipfs_dataset_core import Extents, FileView
-from ipfs_dataset_mat.container import Container, reading
+from ipfs_dataset_mat.mat_file import MatFile, reading
 from ipfs_dataset_mat.values import rows_of
-from ipfs_dataset_mat.version73_values import Decoder, is_plain, shape_of
+from ipfs_dataset_mat.version73_values import Decoder, is_array, member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,21 +24,19 @@ if TYPE_CHECKING:
     from ipfs_dataset_mat.values import Raw
 
 
-class Mat73(Container):
+class Mat73(MatFile):
     """A file of version 7.3.
 
     Args:
-        source: The file; whoever uses this keeps it open.
-        max_bytes: How many bytes one value may have.
+        source: The file; the caller keeps it open.
+        max_bytes: The maximum size of a variable, or of the part that is read at once, in bytes of memory.
     """
 
     def __init__(self, source: ObjectFile, max_bytes: int) -> None:
-        super().__init__()
-        self._name = source.name
+        super().__init__(source.name, max_bytes)
         self._view = FileView(source, padded=True)
-        self._max_bytes = max_bytes
-        # Kept open, or the chunks that HDF5 unpacked would not be kept.
-        self._items: dict[str, Any] = {}
+        # The cache of decompressed chunks belongs to an open dataset.
+        self._open: dict[str, Any] = {}
         with self._reading(repr(source.name)):
             self._file = open_file(self._view)
 
@@ -47,48 +45,50 @@ class Mat73(Container):
             return [name for name in self._file if not name.startswith("#")]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        with self._reading(self._what(name)):
-            return shape_of(self._item(name))
+        with self._reading(self.what(name)):
+            return self._decoder(name).shape(self._item(name))
 
     def load(self, name: str) -> Raw:
-        with self._reading(self._what(name)):
-            return self._decoder().value(self._item(name))
+        with self._reading(self.what(name)):
+            return self._decoder(name).value(self._item(name))
 
     def rows(self, name: str, axis: int, start: int, stop: int) -> list[Raw]:
-        with self._reading(self._what(name)):
+        with self._reading(self.what(name)):
             item = self._item(name)
-            if is_plain(item):
-                stored = item.ndim - 1 - axis
-                chosen = [slice(None)] * item.ndim
-                chosen[stored] = slice(start, stop)
-                return rows_of(self._decoder().part(item, tuple(chosen)), axis, 0, stop - start)
+            if is_array(item):
+                selection = [slice(None)] * item.ndim
+                selection[_stored_axis(item, axis)] = slice(start, stop)
+                part = self._decoder(name).part(item, tuple(selection))
+                return rows_of(part, axis, 0, stop - start, self._limit(name))
         return super().rows(name, axis, start, stop)
 
-    def step(self, name: str, axis: int) -> int:
-        with self._reading(self._what(name)):
+    def rows_at_once(self, name: str, axis: int) -> int:
+        with self._reading(self.what(name)):
             item = self._item(name)
-            return rows_at_once(item, item.ndim - 1 - axis) if is_plain(item) else 1
+            return rows_at_once(item, _stored_axis(item, axis)) if is_array(item) else 1
 
     def extents(self, name: str, axis: int) -> Extents:
-        with self._reading(self._what(name)):
+        with self._reading(self.what(name)):
             item = self._item(name)
-            if not is_plain(item):
+            if not is_array(item):
                 return Extents()
-            return extents_of(item, self._view.size, item.ndim - 1 - axis)
+            return extents_of(item, self._view.size, _stored_axis(item, axis))
 
     def _item(self, name: str) -> Any:
-        if name not in self._items:
-            self._items[name] = self._decoder().member(self._file, name)
-        return self._items[name]
+        if name not in self._open:
+            self._open[name] = member(self._file, name)
+        return self._open[name]
 
-    def _decoder(self) -> Decoder:
-        return Decoder(self._file, self._max_bytes)
-
-    def _what(self, name: str) -> str:
-        return f"The variable {name!r} of {self._name!r}"
+    def _decoder(self, name: str) -> Decoder:
+        return Decoder(self._file, self._limit(name))
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
-        """Lets the errors of the source through, and turns those of HDF5 into ours."""
+        """Raises errors of the source unchanged, and turns those of HDF5 into `FormatError`s for `what`."""
         with reading(what), self._view.errors():
             yield
+
+
+def _stored_axis(item: Any, axis: int) -> int:
+    """Returns the axis of a dataset for an axis as MATLAB counts them."""
+    return int(item.ndim) - 1 - axis

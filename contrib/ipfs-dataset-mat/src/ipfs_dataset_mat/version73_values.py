@@ -1,4 +1,4 @@
-"""MATLAB's values as HDF5 holds them: attributes name the class, references lead to cells' contents."""
+"""Decoding of values in version 7.3 files: attributes name their class, cells are arrays of references."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 from ipfs_dataset_hdf5.chunks import check_chunks
 from scipy import sparse
 
-from ipfs_dataset_core import LimitError
 from ipfs_dataset_mat.values import (
     MAX_DEPTH,
-    NoCounterpartError,
     Structs,
+    UnsupportedClassError,
     characters,
     checked_sparse,
     exactly,
@@ -22,139 +21,153 @@ from ipfs_dataset_mat.values import (
 )
 
 if TYPE_CHECKING:
+    from ipfs_dataset_mat.memory_limit import MemoryLimit
     from ipfs_dataset_mat.values import Raw
 
-_NUMBERS = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
+_NUMBER_TYPES = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"} | {
     f"{sign}int{bits}": f"{kind}{bits // 8}"
     for sign, kind in (("", "i"), ("u", "u"))
     for bits in (8, 16, 32, 64)
 }
-# An old-style object is a struct by another name; these two only MATLAB can read.
-_NO_COUNTERPART = {1: "a function handle", 3: "an object of a class, such as string or table"}
-_CLASSES = {"", "cell", "struct", "canonical empty", *_NUMBERS}
+# What MATLAB stores for a cell to which nothing was assigned, which is an empty double.
+_NUMBER_TYPES["canonical empty"] = "f8"
+_CLASSES = {"", "cell", "struct", *_NUMBER_TYPES}
+# Values of the attribute MATLAB_object_decode. Objects of the old kind are stored like structs.
 _OLD_OBJECT = 2
-# What a value costs however small it is, so that cells that share their contents cannot grow without bound.
-_VALUE_BYTES = 1024
-_MOST_DIMENSIONS = 32
+_UNSUPPORTED = {1: "a function handle", 3: "an object of a class, such as string or table"}
+_MAX_DIMENSIONS = 32
 _COMPLEX = ("real", "imag")
 
 
 def attribute(item: h5py.Dataset | h5py.Group, name: str, default: Any) -> Any:
-    """Returns an attribute that is one number or name, as all are that matter here.
+    """Returns an attribute that consists of one number or text of fixed length.
 
-    Those of variable length, such as the order of a struct's fields, are never read: HDF5 can be kept busy
-    forever by one changed byte of theirs.
+    Attributes of variable length, such as the order of the fields of a struct, are never read: one changed
+    byte in them can make HDF5 loop for ever.
+
+    Raises:
+        ValueError: The attribute is of another kind.
     """
     if name not in item.attrs:
         return default
-    about = item.attrs.get_id(name)
-    if about.dtype.kind not in "Siu" or math.prod(about.shape) != 1:
+    properties = item.attrs.get_id(name)
+    if properties.dtype.kind not in "Siu" or math.prod(properties.shape) != 1:
         raise ValueError(f"its attribute {name} is damaged")
     return np.asarray(item.attrs[name]).item()
 
 
 def class_of(item: h5py.Dataset | h5py.Group) -> str:
-    """Returns the MATLAB class that an item is marked as, empty where a field of structs is not."""
-    kind: str = attribute(item, "MATLAB_class", b"").decode("ascii")
-    return kind
+    """Returns the name of the MATLAB class of a value. Fields of arrays of structs have none: it is empty."""
+    name: str = attribute(item, "MATLAB_class", b"").decode("ascii")
+    return name
 
 
 def is_empty(item: h5py.Dataset | h5py.Group) -> bool:
-    """Tells whether a dataset holds the size of an empty value, not the value."""
+    """Returns whether a value has no elements; the dataset then contains its size."""
     return isinstance(item, h5py.Dataset) and bool(attribute(item, "MATLAB_empty", 0))
 
 
-def is_plain(item: h5py.Dataset | h5py.Group) -> bool:
-    """Tells whether a value is one dataset that can be read in parts."""
+def is_array(item: h5py.Dataset | h5py.Group) -> bool:
+    """Returns whether a value is a dataset with elements, of which a part can be read."""
     return isinstance(item, h5py.Dataset) and not is_empty(item) and item.ndim > 0
 
 
-def is_references(item: Any) -> bool:
-    """Tells whether an item holds references to values."""
+def has_references(item: Any) -> bool:
+    """Returns whether an item is a dataset of references to other values."""
     return isinstance(item, h5py.Dataset) and h5py.check_ref_dtype(item.dtype) is h5py.Reference
 
 
-def shape_of(item: h5py.Dataset | h5py.Group) -> tuple[int, ...]:
-    """Returns the size of a value as MATLAB shows it."""
-    if is_empty(item):
-        if item.size > _MOST_DIMENSIONS:
-            raise ValueError(f"it is marked as empty, and has {item.size} dimensions")
-        return tuple(int(length) for length in item[()].reshape(-1))
-    if isinstance(item, h5py.Dataset):
-        return tuple(reversed(item.shape))
-    if "MATLAB_sparse" in item.attrs:
-        return attribute(item, "MATLAB_sparse", 0), item["jc"].size - 1
-    fields = list(item.values())
-    return shape_of(fields[0]) if _are_arrays(fields) else (1, 1)
+def member(group: h5py.Group, name: str) -> Any:
+    """Returns a member of a group. No links are followed, because they can lead to other files.
+
+    Raises:
+        ValueError: It is missing, is a link, or its data are in another file.
+    """
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name!r} is missing, or a link, which MATLAB does not write")  # noqa: TRY004
+    return _checked(group[name])
 
 
-def _are_arrays(fields: list[Any]) -> bool:
-    """Tells whether fields are those of an array of structs: unmarked datasets of references."""
-    return bool(fields) and all(is_references(field) and not class_of(field) for field in fields)
+def _members(group: h5py.Group) -> dict[str, Any]:
+    return {name: member(group, name) for name in group}
 
 
 class Decoder:
-    """Decodes one value and what it is made of.
+    """Decodes a variable, or a part of it.
 
     Args:
-        file: The file, to follow references.
-        max_bytes: How many bytes all of it may have.
+        file: The file, for references.
+        limit: The limit on the memory of all decoded values.
     """
 
-    def __init__(self, file: h5py.File, max_bytes: int) -> None:
+    def __init__(self, file: h5py.File, limit: MemoryLimit) -> None:
         self._file = file
-        self._max_bytes = self._left = max_bytes
+        self._limit = limit
 
-    def member(self, group: h5py.Group, name: str) -> Any:
-        """Returns a member of a group that lies in this very file.
-
-        Raises:
-            ValueError: It is missing, or lies elsewhere.
-        """
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name!r} is missing, or a link, which MATLAB does not write")  # noqa: TRY004
-        return _checked(group[name])
+    def shape(self, item: h5py.Dataset | h5py.Group) -> tuple[int, ...]:
+        """Returns the size of a value as MATLAB shows it; raises like `value`."""
+        if is_empty(item):
+            if item.size > _MAX_DIMENSIONS:
+                raise ValueError(f"it is marked as empty, and has {item.size} dimensions")
+            return tuple(int(length) for length in self._read(item, ()).reshape(-1))
+        if isinstance(item, h5py.Dataset):
+            return tuple(reversed(item.shape))
+        if "MATLAB_sparse" in item.attrs:
+            return attribute(item, "MATLAB_sparse", 0), member(item, "jc").size - 1
+        fields = list(_members(item).values())
+        return self.shape(fields[0]) if _is_struct_array(fields) else (1, 1)
 
     def value(self, item: h5py.Dataset | h5py.Group, depth: int = 0) -> Raw:
         """Returns a whole value.
 
+        Args:
+            item: The dataset or group of the value.
+            depth: The number of cells and structs around it.
+
         Raises:
-            ValueError: It is damaged, nests too deep or has no counterpart.
-            LimitError: It is larger than allowed.
+            ValueError: It is damaged or nested too deeply.
+            UnsupportedClassError: A value in it has no counterpart in Python.
+            LimitError: It is too large.
         """
         if depth > MAX_DEPTH:
             raise ValueError(f"it nests more than {MAX_DEPTH} deep")
         decoded_by = attribute(item, "MATLAB_object_decode", 0)
-        if decoded_by in _NO_COUNTERPART:
-            raise NoCounterpartError(_NO_COUNTERPART[decoded_by])
+        if decoded_by in _UNSUPPORTED:
+            raise UnsupportedClassError(_UNSUPPORTED[decoded_by])
         kind = class_of(item)
         if kind not in _CLASSES and decoded_by != _OLD_OBJECT:
-            raise NoCounterpartError(f"an object of the class {kind}")
+            raise UnsupportedClassError(f"an object of the class {kind}")
         if is_empty(item):
-            return _empty(class_of(item), shape_of(item))
+            return _empty(kind, self.shape(item))
         if isinstance(item, h5py.Dataset):
             return self.part(item, (), depth)
         return self._sparse(item) if "MATLAB_sparse" in item.attrs else self._struct(item, depth)
 
-    def part(self, item: h5py.Dataset, chosen: tuple[slice, ...], depth: int = 0) -> Raw:
-        """Returns a part of a value that is one dataset; raises like `value`.
+    def part(self, item: h5py.Dataset, selection: tuple[slice, ...], depth: int = 0) -> Raw:
+        """Returns a part of a value that is a dataset; raises like `value`.
 
         Args:
             item: The dataset.
-            chosen: A slice for each stored dimension, or nothing for all of it.
-            depth: How deep in cells and structs it is.
+            selection: A slice for each axis of the dataset; empty for all of it.
+            depth: The number of cells and structs around it.
         """
-        if not (is_references(item) or item.dtype.names == _COMPLEX or item.dtype.kind in "biuf"):
-            raise ValueError(f"it holds {item.dtype}, which is no number")
-        lengths = [len(range(*s.indices(n))) for s, n in zip(chosen, item.shape, strict=False)]
-        self._charge(math.prod(lengths or item.shape) * item.dtype.itemsize)
-        check_chunks(item, chosen, self._max_bytes, f"The value at {item.name!r}")
-        stored = np.asarray(item[chosen]).T
-        if is_references(item):
-            return self._each(stored, depth)
+        stored = self._read(item, selection).T
+        if has_references(item):
+            return self._cells(stored, depth)
         return _numbers(stored, class_of(item))
 
-    def _each(self, references: Any, depth: int) -> np.ndarray[Any, Any]:
+    def _read(self, item: h5py.Dataset, selection: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Reads a part of a dataset of numbers or references, unless it or its chunks are too large."""
+        if not (has_references(item) or item.dtype.names == _COMPLEX or item.dtype.kind in "biuf"):
+            raise ValueError(f"it holds {item.dtype}, which is no number")
+        lengths = [len(range(*s.indices(n))) for s, n in zip(selection, item.shape, strict=False)]
+        self._limit.check(math.prod(item.chunks or ()) * item.dtype.itemsize)
+        self._limit.charge(math.prod(lengths or item.shape) * item.dtype.itemsize)
+        what = f"{self._limit.what}, stored at {item.name!r},"
+        check_chunks(item, selection, self._limit.max_bytes, what)
+        return np.asarray(item[selection])
+
+    def _cells(self, references: Any, depth: int) -> np.ndarray[Any, Any]:
         values = np.empty(references.shape, object)
         for place in np.ndindex(references.shape):
             target = _checked(self._file[references[place]])
@@ -162,11 +175,11 @@ class Decoder:
         return values
 
     def _struct(self, group: h5py.Group, depth: int) -> Structs:
-        fields = {name: self.member(group, name) for name in group}
-        if not _are_arrays(list(fields.values())):
+        fields = _members(group)
+        if not _is_struct_array(list(fields.values())):
             elements = np.empty((1, 1), object)
             elements[0, 0] = {
-                n: finished(self.value(item, depth + 1)) for n, item in fields.items()
+                name: finished(self.value(item, depth + 1)) for name, item in fields.items()
             }
             return Structs(elements)
         columns = {name: self.part(item, (), depth) for name, item in fields.items()}
@@ -180,35 +193,31 @@ class Decoder:
         return Structs(elements)
 
     def _sparse(self, group: h5py.Group) -> sparse.csc_array:
-        jc = self.part(self.member(group, "jc"), ())
-        rows, columns = attribute(group, "MATLAB_sparse", 0), len(jc) - 1
-        if "data" not in group:  # no element is set
-            empty = np.zeros(0, _NUMBERS[class_of(group)])
-            return sparse.csc_array((empty, np.zeros(0, int), jc), shape=(rows, columns))
-        ir = self.part(self.member(group, "ir"), ())
-        values = self.part(self.member(group, "data"), ())
+        indptr = self.part(member(group, "jc"), ())
+        shape = attribute(group, "MATLAB_sparse", 0), len(indptr) - 1
+        if "data" not in group:  # a matrix without elements
+            values, indices = np.zeros(0, _NUMBER_TYPES[class_of(group)]), np.zeros(0, int)
+        else:
+            values, indices = (self.part(member(group, name), ()) for name in ("data", "ir"))
         if class_of(group) == "logical":
             values = values.astype(bool)
-        return checked_sparse(sparse.csc_array((values, ir, jc), shape=(rows, columns)))
+        return checked_sparse(sparse.csc_array((values, indices, indptr), shape=shape))
 
-    def _charge(self, size: int) -> None:
-        self._left -= size + _VALUE_BYTES
-        if self._left < 0:
-            raise LimitError(
-                f"A value of {self._file.name!r} has more than the limit of {self._max_bytes} bytes: "
-                "where you trust it, raise it by MatReader(max_bytes=…)."
-            )
+
+def _is_struct_array(fields: list[Any]) -> bool:
+    """Returns whether these are the fields of an array of structs: datasets of references without a class."""
+    return bool(fields) and all(has_references(field) and not class_of(field) for field in fields)
 
 
 def _checked(item: Any) -> Any:
-    """Returns a group or dataset, unless its data lie in other files."""
+    """Returns a group or dataset after checking that its data are in this file."""
     if isinstance(item, h5py.Dataset):
         if item.external or item.is_virtual:
-            raise ValueError(f"the data of {item.name!r} lie in another file")
+            raise ValueError(f"the data of {item.name!r} are in another file")
         if item.shape is None:
             raise ValueError(f"{item.name!r} has no data")
     elif not isinstance(item, h5py.Group):
-        raise ValueError(f"{item!r} is no value")  # noqa: TRY004 - the data are wrong, not the caller
+        raise ValueError(f"{item!r} is not a value")  # noqa: TRY004 - a fault of the file
     return item
 
 
@@ -217,15 +226,17 @@ def _empty(kind: str, shape: tuple[int, ...]) -> Raw:
         raise ValueError(f"it is marked as empty, and of size {shape}")
     if kind == "struct":
         return Structs(np.empty(shape, object))
-    return np.zeros(shape, object if kind == "cell" else _NUMBERS[kind])
+    dtype = object if kind == "cell" else _NUMBER_TYPES.get(kind)
+    if dtype is None:
+        raise ValueError(f"it is marked as empty, and of the class {kind!r}")
+    return np.zeros(shape, dtype)
 
 
 def _numbers(stored: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     if stored.dtype.names == _COMPLEX:
         real, imaginary = stored["real"], stored["imag"]
-        value: np.ndarray[Any, Any] = np.empty(
-            stored.shape, "c8" if real.dtype.str[1:] == imaginary.dtype.str[1:] == "f4" else "c16"
-        )
+        single = real.dtype.str[1:] == imaginary.dtype.str[1:] == "f4"
+        value: np.ndarray[Any, Any] = np.empty(stored.shape, "c8" if single else "c16")
         value.real = exactly(real, value.real.dtype.str)
         value.imag = exactly(imaginary, value.imag.dtype.str)
         return value
