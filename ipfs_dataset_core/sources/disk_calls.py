@@ -1,7 +1,7 @@
-"""Calls that wait for a disk, in threads of their own: nothing can interrupt a call to a disk that hangs.
+"""Calls to a disk, in threads of their own, because a call to a disk that hangs cannot be interrupted.
 
-A mount of NFS or FUSE whose server has gone away answers when it comes back, and not before. Whoever reads
-has a deadline and other sources, so only these threads wait for it.
+A mount of NFS or FUSE whose server has gone away does not answer before the server is back. A read has a
+deadline and other sources, so only these threads wait for the disk.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# More calls at once wait for one that ends. As many threads hang at the most.
+# Maximum number of calls at the same time, and so of threads that hang; further calls wait.
 _MOST_CALLS = 64
-# A read that is nearly late has so many seconds for the disk: fewer would not show that it hangs.
+# Seconds that the disk gets even if the read is nearly late: fewer would not show that it hangs.
 _LEAST_SECONDS = 0.1
 
 
 class SilentDiskError(OSError):
-    """The disk has not answered in time, or an earlier call still waits for it."""
+    """The disk has not answered in time, or has not answered an earlier call yet."""
 
 
 class DiskCalls:
     """Runs functions that use one disk, each for a limited time. Thread-safe.
 
-    Once a call has taken too long, others fail at once, until the disk has answered that call.
+    After a call has taken too long, others fail at once until that call has ended.
 
     Args:
-        what: What is on the disk, for messages.
-        seconds: For how many seconds a call is waited for.
-        share: The part of the time left that a call is waited for at most.
+        what: Description of what is on the disk, for messages.
+        seconds: Maximum number of seconds to wait for a call.
+        share: Maximum share of the time left for the read to wait for a call.
     """
 
     def __init__(self, what: object, seconds: float, share: float = 0.5) -> None:
@@ -48,18 +48,19 @@ class DiskCalls:
         self._share = share
         self._pool = DaemonPool(_MOST_CALLS, "ipfs-dataset-disk")
         self._lock = threading.Lock()
-        # The calls that nobody waits for any more.
+        # Calls that took too long and have not ended yet.
         self._late: set[object] = set()
 
     def run(self, function: Callable[[], T]) -> T:
-        """Returns what a function returns, or raises what it raises.
+        """Returns the result of a function, or raises its error.
 
         Raises:
-            SilentDiskError: It has not returned in time; it continues in its thread.
+            SilentDiskError: The function has not returned in time, and continues in its thread, or an earlier
+                call has not ended yet.
         """
         if self._late:
             raise SilentDiskError(f"{self._what} does not answer")
-        # Much cheaper than an event or a future: each block is read in such a call.
+        # A lock is much cheaper than an event or a future, and each block is read in such a call.
         ended = threading.Lock()
         ended.acquire()
         left = time_left()
@@ -71,7 +72,7 @@ class DiskCalls:
             try:
                 with until(end):  # a new thread has no deadline
                     results.append(function())
-            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
                 errors.append(error)
             ended.release()
             if self._late:
@@ -79,7 +80,7 @@ class DiskCalls:
 
         try:
             self._pool.submit(call)
-        except RuntimeError:  # the system refuses threads, or the interpreter ends
+        except RuntimeError:  # closed, no more threads, or the interpreter ends
             return function()
         seconds = max(_LEAST_SECONDS, min(self._seconds, left * self._share))
         if not ended.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):

@@ -67,7 +67,7 @@ _XZ_OVERHEAD_BYTES = 1 << 20
 # Enough to recognize a TAR header behind the compressed data.
 _TRAILING_BYTES = 512
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
-# zstandard returns all output of its input at once, and 4 bytes of input may expand to 128 KiB.
+# zstandard returns all output of its input at once, and 4 bytes of input may expand to 128 KiB: up to 32 MiB.
 _ZSTD_INPUT_BYTES = 1 << 10
 # The largest window that the reference decoder of Zstandard allows.
 _MAX_ZSTD_WINDOW = 1 << 31
@@ -158,7 +158,9 @@ class _BoundedZstd:
         self._stream = stream
         self._given = b""
         self._taken = 0
+        # Output of which the first bytes, `_returned`, have been returned; empty if all of them have.
         self._ready = b""
+        self._returned = 0
 
     @property
     def eof(self) -> bool:
@@ -180,10 +182,13 @@ class _BoundedZstd:
             piece = self._given[self._taken : self._taken + _ZSTD_INPUT_BYTES]
             self._taken += len(piece)
             self._ready = self._stream.decompress(piece)
-        if max_length < 0:
-            max_length = len(self._ready)
-        data, self._ready = self._ready[:max_length], self._ready[max_length:]
-        return data
+        ready, start = self._ready, self._returned
+        stop = len(ready) if max_length < 0 else min(start + max_length, len(ready))
+        if stop == len(ready):
+            self._ready, self._returned = b"", 0
+        else:
+            self._returned = stop
+        return ready[start:stop]
 
 
 new_inflater: Callable[[], Any] = partial(zlib.decompressobj, -zlib.MAX_WBITS)
