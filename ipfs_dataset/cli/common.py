@@ -177,7 +177,7 @@ _OPTIONS = (
     ("which node= is for", "which --node is for"),
 )
 _VARIABLE = re.compile(
-    r"\b(timeout|deadline|max_rate|max_requests|retries|memory)=(?=[\s,.:0-9]|$)"
+    r"\b(timeout|deadline|max_rate|max_requests|retries|memory|cache_size)=(?=[\s,.:0-9]|$)"
 )
 
 

@@ -88,9 +88,12 @@ def prefetch_dataset(
         total = len(dataset)
         last = total if stop is None else min(stop, total)
         count = max(0, last - start)
-        read = 0
-        for first, end in sample_ranges(count, ReaderRank(rank, world), "uneven"):
+        ranges = sample_ranges(count, ReaderRank(rank, world), "uneven")
+        share, read = sum(end - first for first, end in ranges), 0
+        for first, end in ranges:
             for at in range(start + first, start + end, _TOGETHER):
+                if sources.cache_failure is not None:
+                    break
                 numbers = range(at, min(at + _TOGETHER, start + end))
                 dataset.__getitems__(numbers)
                 read += len(numbers)
@@ -99,10 +102,10 @@ def prefetch_dataset(
         found = Prefetched(dataset.cid, read, total)
     finally:
         dataset.close()
-    # Only known once everything has been written, because reading alone works without a cache.
+    # Some failures are only known once everything has been written.
     if sources.cache_failure is not None:
         raise CacheFolderError(
-            f"{found.cid}: {read} samples were read, but the cache could not keep all of them: "
-            f"{sources.cache_failure}"
+            f"{found.cid}: {read} of {share} samples were read, but the cache could not keep all of them: "
+            f"{sources.cache_failure}. What it holds is not fetched again"
         )
     return found

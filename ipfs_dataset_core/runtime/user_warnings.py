@@ -32,5 +32,13 @@ def warn_user(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def is_in_user_code() -> bool:
+    """Returns whether the user's code called this, rather than a thread of this library or of PyTorch."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame is not None and _top_package(frame) in _PASSED_THROUGH:
+        frame = frame.f_back
+    return frame is not None and _top_package(frame) != "threading"
+
+
 def _top_package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]

@@ -1,6 +1,6 @@
 """Keeps verified blocks and indexes of objects on disk between epochs and jobs, up to a maximum size.
 
-A disk that fails or hangs never stops reading: it causes a warning, and reading continues without the cache.
+A disk that fails or hangs never stops reading, which continues without the cache after one warning.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ import queue
 import re
 import threading
 import time
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from ipfs_dataset_core.errors import CacheFolderError, IPFSDatasetError, VerificationError
+from ipfs_dataset_core.errors import (
+    CacheFolderError,
+    IPFSDatasetError,
+    IPFSDatasetWarning,
+    VerificationError,
+)
 from ipfs_dataset_core.ipld import CID, verify
 from ipfs_dataset_core.options import Limits
+from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.runtime.pool import DaemonPool
+from ipfs_dataset_core.runtime.user_warnings import is_in_user_code, warn_user
 from ipfs_dataset_core.sources.disk_calls import DiskCalls, SilentDiskError
 from ipfs_dataset_core.toolkit.block_files import BlockFiles, is_block_name
 from ipfs_dataset_core.toolkit.data_folders import BLOCKS, INDEXES, CacheFolder
@@ -54,6 +62,9 @@ _MOST_CONSIDERED = 1_000_000
 # The CID, and 32 hexadecimal digits for everything else that the index depends on, including its user.
 INDEX_NAMES = re.compile(r"b[a-z2-7]{2,215}\.[0-9a-f]{32}", re.ASCII)
 
+# Folders whose failure this process has warned of. Datasets often share one.
+_warned_of: set[Path] = set()
+
 
 class DiskCache:
     """A folder of blocks shared by any number of processes and jobs.
@@ -69,7 +80,7 @@ class DiskCache:
         seconds: Seconds after which a disk that does not respond is no longer used, until it responds.
 
     Attributes:
-        failure: The reason why something was not stored; None if everything was.
+        failure: The reason why something was not stored, or not kept; None if everything was.
 
     Raises:
         CacheFolderError: The folder is not a cache and must not become one.
@@ -97,6 +108,11 @@ class DiskCache:
         self._paused_until = 0.0
         # Whether there is no cache, or another program has replaced it.
         self._lost = False
+        # Failures often happen in a thread of this library; the next call by the user warns of the first.
+        self._warning: str | None = None
+        # When the first of the files that this job used was last used, by the clock of their disk, which may
+        # differ from the clock of this machine.
+        self._first_use = math.inf
         self._disk = DiskCalls(f"The cache {folder}", seconds)
         self._writer = DaemonPool(1, "ipfs-dataset-cache")
         self._unwritten: queue.Queue[Callable[[], None]] = queue.Queue(_BACKLOG)
@@ -106,8 +122,11 @@ class DiskCache:
             self._disk.run(self._folder.check)
         except NotDirectoryError as error:
             self._lose(error)
+        except SilentDiskError as error:
+            self._hang(error)
         except OSError as error:
-            log.warning("Cannot open the cache %s: %s", folder, error)
+            self._pause(error)
+        self._warn()
 
     def has(self, cid: CID) -> bool:
         """Returns whether a block is probably cached."""
@@ -121,20 +140,22 @@ class DiskCache:
             return self._disk.run(lambda: list(filter(self._files.has, cids)))
         except CacheFolderError as error:
             self._lose(error)
-        except SilentDiskError:
-            pass  # logged, and they are fetched
+        except SilentDiskError as error:
+            self._hang(error)
         return []
 
     def get(self, cid: CID) -> bytes | None:
         """Returns a verified block; None if there is none. Removes a damaged one."""
+        self._warn_while_reading()
         return self._read(f"block {cid}", lambda: self._get(cid))
 
     def put(self, cid: CID, block: bytes) -> None:
         """Writes a verified block; a failure of the disk causes a warning."""
-        self._put(lambda: self._files.write(cid, block), len(block))
+        self._put(lambda: self._files.write(cid, block), len(block), lambda: self._files.open(cid))
 
     def put_soon(self, cid: CID, block: bytes) -> None:
         """Writes a verified block in another thread, and waits for it if too many wait to be written."""
+        self._warn_while_reading()
         self._soon(lambda: self.put(cid, block))
 
     def get_index(self, cid: str, key: str, secret: IndexKey) -> bytes | None:
@@ -145,12 +166,20 @@ class DiskCache:
             key: Everything that the index depends on; see `index_cache`.
             secret: The key of the user who made it.
         """
+        self._warn_while_reading()
         return self._read(shown(key), lambda: self._get_index(cid, key, secret))
 
     def put_index_soon(self, cid: str, key: str, secret: IndexKey, payload: bytes) -> None:
         """Writes an index like `put_soon`; arguments as for `get_index`."""
+        self._warn_while_reading()
         name, data = _index_name(cid, key, secret), secret.seal(key, payload)
-        self._soon(lambda: self._put(lambda: self._indexes.write(name, data), len(data)))
+        self._soon(
+            lambda: self._put(
+                lambda: self._indexes.write(name, data),
+                len(data),
+                lambda: self._indexes.open_file(name),
+            )
+        )
 
     def close(self, seconds: float | None = None) -> None:
         """Waits until everything is written, unless the disk does not respond.
@@ -162,17 +191,16 @@ class DiskCache:
         self._writer.close()
         if not answers:
             self._lost = True
-            self.failure = f"the disk has not responded for {seconds:g} s"
-            log.warning(
-                "The cache %s has not responded for %g s: %d blocks and indexes are not stored",
-                self._folder.path,
-                seconds,
-                self._unwritten.unfinished_tasks,
+            self._fail(
+                f"the disk has not responded for {seconds:g} s",
+                f"The cache {self._folder.path} has not responded for {seconds:g} s: "
+                f"{self._unwritten.unfinished_tasks} blocks and indexes are not stored",
             )
-            return
-        # Items added between these two statements.
-        while not self._unwritten.empty() and self._wait_for(self._write_next):
-            pass
+        else:
+            # Items added in the meantime.
+            while not self._unwritten.empty() and self._wait_for(self._write_next):
+                pass
+        self._warn()
 
     def _wait_until_written(self, seconds: float | None) -> bool:
         """Returns whether everything was written; False after `seconds` without a completed write."""
@@ -191,8 +219,8 @@ class DiskCache:
             return self._disk.run(read)
         except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
-        except SilentDiskError:
-            pass  # logged, and it is fetched
+        except SilentDiskError as error:
+            self._hang(error)
         except OSError as error:
             log.warning("Cannot read %s from the cache: %s", what, error)
         return None
@@ -232,28 +260,32 @@ class DiskCache:
         )
         return None
 
-    def _put(self, write: Callable[[], bool], size: int) -> None:
+    def _put(self, write: Callable[[], bool], size: int, written: Callable[[], IO[bytes]]) -> None:
+        """Writes a file unless the cache is not used at present.
+
+        Args:
+            write: Writes it, and returns whether it was missing.
+            size: Its size in bytes.
+            written: Opens what was written.
+        """
         if self._lost or size > self._size or time.monotonic() < self._paused_until:
             return
         try:
             if write():
+                if self._first_use == math.inf:
+                    with (
+                        suppress(FileNotFoundError),
+                        written() as file,
+                    ):  # unless another job removed it
+                        self._mark_used(file)
                 self._make_room(size)
         except (CacheFolderError, NotDirectoryError) as error:
             self._lose(error)
         except NotRegularError as error:
             # Only this one file is affected: the others can be written.
-            self.failure = str(error)
-            log.warning("Cannot write to the cache: %s", error)
+            self._fail(str(error), f"Cannot write to the cache: {error}")
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self.failure = str(error)
-            log.warning(
-                "The cache %s %s (%s): reading continues without it",
-                self._folder.path,
-                "is full" if full else "cannot be written",
-                error,
-            )
-            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            self._pause(error)
         except Exception as error:  # the thread has other writes, and no reader depends on this one
             self.failure = repr(error)
             log.warning("Cannot write to the cache %s", self._folder.path, exc_info=True)
@@ -262,8 +294,51 @@ class DiskCache:
         if self._lost:
             return
         self._lost = True
-        self.failure = str(error)
-        log.warning("The cache is not used; reading continues without it: %s", error)
+        self._fail(str(error), f"The cache is not used; reading continues without it: {error}")
+
+    def _pause(self, error: OSError) -> None:
+        """Stops writing for a while, because the disk is full or refuses."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self._fail(
+            str(error),
+            f"The cache {self._folder.path} {'is full' if full else 'cannot be written'} ({error}): reading "
+            "continues without it. "
+            + ("Free some space there, or " if full else "To keep blocks, ")
+            + "give cache_dir= a folder on a disk with space"
+            + ("" if full else ", in which you can write"),
+        )
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+
+    def _hang(self, error: SilentDiskError) -> None:
+        """Notes that the disk did not answer, which `DiskCalls` has logged."""
+        self._warning = self._warning or f"{error}: it is not used until it does"
+
+    def _fail(self, reason: str, message: str) -> None:
+        """Notes why something was not stored, and logs it."""
+        self.failure = reason
+        self._warning = self._warning or message
+        log.warning("%s", message)
+
+    def _warn(self) -> None:
+        """Warns of the first failure, once for all caches of this process in the same folder.
+
+        Raises:
+            IPFSDatasetWarning: The user's filters turn warnings into errors.
+        """
+        if self._warning is None or self._folder.path in _warned_of:
+            return
+        warn_user(self._warning, IPFSDatasetWarning)
+        _warned_of.add(self._folder.path)
+
+    def _warn_while_reading(self) -> None:
+        """Warns like `_warn`, but leaves an error to `close`: the data that is read is not affected.
+
+        It also leaves the warning to a later call if a thread of this library reads, where no line of the
+        user's code can be shown.
+        """
+        if self._warning is not None and is_in_user_code():
+            with suppress(IPFSDatasetWarning):
+                self._warn()
 
     def _soon(self, put: Callable[[], None]) -> None:
         try:
@@ -282,6 +357,7 @@ class DiskCache:
             self._disk.run(write)
         except SilentDiskError as error:
             self.failure = str(error)
+            self._hang(error)
             return False
         return True
 
@@ -325,6 +401,11 @@ class DiskCache:
         for entry, number in found:
             if used <= goal:
                 break
+            if entry.modified >= self._first_use:
+                self.failure = (
+                    f"it keeps at most {human_size(self._size)}, so what was read first was removed again; "
+                    "give a larger cache_size="
+                )
             if (is_index_name if number else is_block_name)(entry.name):
                 victims[number].append(entry.name)
                 used -= entry.size
@@ -334,7 +415,7 @@ class DiskCache:
 
     def _mark_used(self, file: IO[bytes]) -> None:
         try:
-            mark_used(file, _TOUCH_SECONDS)
+            self._first_use = min(self._first_use, mark_used(file, _TOUCH_SECONDS))
         except OSError:
             log.debug("Cannot mark a file of %s as used", self._folder.path)
 

@@ -104,13 +104,14 @@ class CacheFolder:
         Raises:
             CacheFolderError: The folder is not empty but has no marker, is a link, or is in a cache, in an
                 embedded store or in the repository of a node.
-            OSError: The folder cannot be examined.
+            OSError: The folder cannot be examined, or does not exist and cannot be created.
         """
         try:
             with self.open():
                 pass
         except FileNotFoundError:
             _check_place(self.path)
+            _check_creatable(self.path)
 
     def open(self, *, make: bool = False) -> Directory:
         """Opens the folder.
@@ -517,6 +518,18 @@ def _check_place(path: Path) -> None:
             raise CacheFolderError(
                 f"The folder {str(path)!r} lies in {str(place)!r}, which is {kind}. {_REMEDY}"
             )
+
+
+def _check_creatable(path: Path) -> None:
+    """Raises the error with which making a folder would fail, without making it."""
+    place = next(parent for parent in path.parents if parent.exists())
+    if not place.is_dir():
+        raise NotDirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        number = errno.EACCES
+        if hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY:
+            number = errno.EROFS
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def _kind(place: Path) -> str:

@@ -631,14 +631,19 @@ def unlock_file(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def mark_used(file: IO[bytes], after_seconds: float) -> None:
+def mark_used(file: IO[bytes], after_seconds: float) -> float:
     """Records the current time as that of the last use of a file, at most once per `after_seconds` seconds.
 
     A file with several names is left alone: it may be a user's own file, linked into the folder.
+
+    Returns:
+        The recorded time, in seconds since the epoch by the clock of the disk.
     """
     status = os.fstat(file.fileno())
     if status.st_nlink == 1 and time.time() - status.st_mtime > after_seconds:
         os.utime(file.fileno() if os.utime in os.supports_fd else file.name)
+        status = os.fstat(file.fileno())
+    return status.st_mtime
 
 
 def read_up_to(file: IO[bytes], size: int) -> bytes:

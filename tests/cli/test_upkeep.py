@@ -147,16 +147,26 @@ def test_ranks_prefetch_their_shares(tmp_path, store):
     assert "give --cache FOLDER" in run("prefetch", cid, "--from", store.address).err
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_prefetch_reports_that_the_cache_could_not_keep_blocks(tmp_path, store):
     cid = store.file(zip_bytes(members(20)))
     (tmp_path / "file").write_bytes(b"mine")
     done = run("prefetch", cid, "--from", store.address, "--cache", tmp_path / "file")
     assert (done.status, done.out) == (1, "")
-    assert "could not keep all of them" in done.err
+    assert "0 of 20 samples were read, but the cache could not keep all of them" in done.err
     assert (tmp_path / "file").read_bytes() == b"mine"
     # Reading alone continues without a cache.
     done = run("ls", cid, "--from", store.address, "--cache", tmp_path / "file")
     assert done.status == 0
+
+
+def test_prefetch_reports_that_a_small_cache_has_removed_blocks_again(tmp_path, store, monkeypatch):
+    monkeypatch.setenv("IPFS_DATASET_CACHE_SIZE", "2M")
+    cid = store.file(zip_bytes({f"{n}": noise(100_000, seed=n) for n in range(90)}))
+    done = run("prefetch", cid, "--from", store.address, "--cache", tmp_path / "cache")
+    assert (done.status, done.out) == (1, "")
+    assert "of 90 samples were read, but the cache could not keep all of them" in done.err
+    assert "give a larger IPFS_DATASET_CACHE_SIZE=" in done.err
 
 
 @pytest.mark.parametrize("name", ["bad\udcff", "a" * 256, "é" * 128])

@@ -3,18 +3,24 @@ import logging
 import os
 import threading
 import time
+import warnings
+from functools import partial
 
 import attrs
 import pytest
 
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset, IPFSObject
+from ipfs_dataset_core.errors import IPFSDatasetWarning
 from ipfs_dataset_core.ipld import RAW, get_profile, make_cid
 from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.sources import disk_cache
 from ipfs_dataset_core.sources.disk_cache import DiskCache
 from ipfs_dataset_core.toolkit.block_files import BlockFiles
-from ipfs_dataset_core.toolkit.data_folders import MARK
+from ipfs_dataset_core.toolkit.data_folders import BLOCKS, MARK
 from ipfs_dataset_core.toolkit.index_cache import IndexKey
+from ipfs_dataset_core.toolkit.shared_folder import Shelves
+from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.builders import noise, one_file, zip_bytes
 from tests.support.gateway_server import GatewayServer
 
@@ -119,7 +125,97 @@ def test_a_disk_that_refuses_is_a_warning_and_nothing_is_written_for_a_while(
     cache._paused_until = 0.0
     cid, block = block_of(7)
     cache.put(cid, block)
+    # As an error, the warning does not disturb reading: only `close` raises it.
     assert cache.get(cid) == block
+    with pytest.raises(IPFSDatasetWarning, match=r"reading continues without it.*give cache_dir="):
+        cache.close()
+
+
+def test_a_warning_of_the_cache_is_shown_once(tmp_path):
+    (tmp_path / "file").touch()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        cache = DiskCache(tmp_path / "file", 1 << 20)
+        cache.put(*block_of(1))
+        cache.get(block_of(1)[0])
+        cache.close()
+        DiskCache(tmp_path / "file", 1 << 20).close()  # of another dataset in this process
+    assert [warning.category for warning in shown] == [IPFSDatasetWarning]
+
+
+def test_a_failure_in_a_thread_of_the_library_is_shown_at_the_next_line_of_the_user(tmp_path):
+    cache = DiskCache(tmp_path, 1 << 20)
+    cid, block = block_of(1)
+    cache.put(cid, block)
+    (tmp_path / BLOCKS).rename(tmp_path / "moved")
+    (tmp_path / BLOCKS).touch()  # where a directory belongs
+    pool, ended = DaemonPool(1, "reader"), threading.Event()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        # No function of this file runs in the thread.
+        pool.submit(partial(cache.put, *block_of(2)))
+        pool.submit(partial(cache.get, cid))  # type: ignore[arg-type]
+        pool.submit(ended.set)
+        assert ended.wait(60)
+        assert cache.failure is not None
+        assert shown == []
+        cache.get(cid)
+        cache.close()
+    pool.close()
+    assert [warning.filename for warning in shown] == [__file__]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no permissions as on POSIX systems")
+def test_a_folder_that_cannot_be_created_is_a_warning_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.warns(IPFSDatasetWarning, match="it is a file|Not a directory"):
+        DiskCache(tmp_path / "file" / "cache", 1 << 20).close()
+    # Permissions do not stop root, who may run these tests.
+    monkeypatch.setattr("ipfs_dataset_core.toolkit.data_folders.os.access", lambda *_: False)
+    with pytest.warns(IPFSDatasetWarning, match="cannot be written .*Permission denied.*new"):
+        DiskCache(tmp_path / "new" / "cache", 1 << 20).close()
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_job_itself_evicts_is_a_failure(tmp_path):
+    cache = DiskCache(tmp_path, 100_000)
+    cache.put(*block_of(1))
+    assert cache.failure is None
+    for number in range(20):
+        cache.put(*block_of(number))
+    assert "it keeps at most 100.0 kB" in str(cache.failure)
+    cache.close()
+
+
+def test_what_a_job_only_read_and_then_evicts_is_a_failure_too(tmp_path):
+    DiskCache(tmp_path, 100_000).put(*block_of(1))
+    cache = DiskCache(tmp_path, 100_000)
+    assert cache.get(block_of(1)[0]) is not None
+    for number in range(2, 10):
+        cache.put(*block_of(number))
+    assert not cache.has(block_of(1)[0])
+    assert "it keeps at most" in str(cache.failure)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_what_earlier_jobs_left_may_be_evicted_whatever_the_clock_of_the_disk(
+    tmp_path, monkeypatch, ahead
+):
+    """The times of files on a remote disk are those of its server."""
+    earlier = DiskCache(tmp_path, 1 << 20)
+    for number in range(9):
+        earlier.put(*block_of(number))
+        path = earlier._files.path(block_of(number)[0])
+        os.utime(path, (time.time() - 1000,) * 2)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - ahead)
+    cache = DiskCache(tmp_path, 100_000)
+    cache.put(*block_of(20))
+    assert not all(earlier.has(block_of(number)[0]) for number in range(9))
+    assert cache.failure is None
+    for number in range(30, 50):
+        cache.put(*block_of(number))
+    assert "it keeps at most" in str(cache.failure)
 
 
 def test_any_number_of_threads_use_one_cache(tmp_path):
@@ -164,6 +260,7 @@ def test_indexes_are_kept_beside_the_blocks_and_count_with_them(tmp_path):
     assert cache.get_index(*index_of(99)) is None
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_an_index_that_cannot_be_read_is_a_warning(tmp_path, caplog):
     cache = DiskCache(tmp_path, 1 << 20)
     cache.put_index_soon(*index_of(1), b"data")
@@ -258,7 +355,8 @@ def test_closing_ends_where_the_disk_does_not_answer(tmp_path, monkeypatch, capl
     slow = SlowWriter(cache, monkeypatch)
     for number in range(10):
         cache.put_soon(*block_of(number))
-    cache.close(0.05)
+    with pytest.warns(IPFSDatasetWarning, match="10 blocks and indexes are not stored"):
+        cache.close(0.05)
     assert not slow.release.is_set()
     assert "10 blocks and indexes are not stored" in caplog.text
     assert cache.get(block_of(0)[0]) is None
@@ -294,6 +392,7 @@ class HangingDisk:
         monkeypatch.setattr(BlockFiles, "open", opened)
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_a_disk_that_hangs_is_not_used_until_it_answers(tmp_path, monkeypatch, caplog):
     cid, block = block_of(1)
     cache = DiskCache(tmp_path, 1 << 20, seconds=0.2)
@@ -326,6 +425,7 @@ def test_no_read_waits_for_a_disk_that_hangs_longer_than_half_of_its_time(tmp_pa
     disk.release.set()
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_writing_to_a_disk_that_hangs_stops_nobody(tmp_path, monkeypatch, caplog):
     cache = DiskCache(tmp_path, 1 << 30, seconds=0.2)
     slow = SlowWriter(cache, monkeypatch)
@@ -340,6 +440,7 @@ def test_writing_to_a_disk_that_hangs_stops_nobody(tmp_path, monkeypatch, caplog
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_a_dataset_is_read_whose_cache_is_on_a_disk_that_hangs(tmp_path, monkeypatch, kind):
     members = {f"{number:03}": noise(5000, number) for number in range(200)}
     root, blocks = one_file(zip_bytes(members), PROFILE)
@@ -359,3 +460,31 @@ def test_a_dataset_is_read_whose_cache_is_on_a_disk_that_hangs(tmp_path, monkeyp
         again.join(60)
         disk.release.set()
     assert found == [members, members]
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["opening", "closing"])
+def test_a_warning_that_is_an_error_leaves_no_connection_open(tmp_path, monkeypatch, late):
+    members = {f"{number:03}": noise(5000, number) for number in range(20)}
+    root, blocks = one_file(zip_bytes(members), PROFILE)
+    if not late:
+        (tmp_path / "cache").touch()  # a file, so it cannot be used
+    closed = []
+    close = GatewayTransport.close
+
+    def closing(transport):
+        close(transport)
+        closed.append(transport)
+
+    monkeypatch.setattr(GatewayTransport, "close", closing)
+    with GatewayServer(blocks) as server:
+        dataset = IPFSDataset(f"ipfs://{root}", gateways=server.url, cache_dir=tmp_path / "cache")
+        if late:
+            monkeypatch.setattr(Shelves, "write", full_disk)
+            assert dict(dataset) == members
+        with pytest.raises(IPFSDatasetWarning, match="reading continues without it"):
+            dataset.close() if late else len(dataset)
+    assert len(closed) == 1

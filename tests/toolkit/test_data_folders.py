@@ -199,6 +199,7 @@ def test_cache_and_store_are_never_one_place_even_before_either_exists(
         len(dataset)
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_a_store_made_in_a_cache_while_a_job_runs_is_safe(tmp_path):
     cache = DiskCache(tmp_path, 100 * KIB)
     cache.put(*block_of(1))
@@ -234,6 +235,7 @@ def home(tmp_path):
 
 
 @pytest.mark.parametrize("level", ["blocks", "indexes", "shelves", "files", "root"])
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_links_are_never_followed(tmp_path, home, level):
     """What somebody who may write the folder does, while the job runs and before the next one."""
     folder = tmp_path / "cache"
@@ -332,6 +334,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_what_is_no_block_under_a_blocks_name_is_passed_over(tmp_path, put):
     cache = DiskCache(tmp_path / "cache", 200 * KIB)
     cid, block = block_of(1)
@@ -408,6 +411,7 @@ def test_a_folder_removed_while_a_job_runs_is_made_again(tmp_path):
     assert (folder / MARK).exists()
 
 
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_a_folder_swapped_while_a_job_runs_is_not_touched(tmp_path, home, caplog):
     folder = tmp_path / "cache"
     cache = DiskCache(folder, 100 * KIB)
@@ -550,6 +554,7 @@ def test_no_handler_hides_that_the_cache_is_refused(tmp_path, handler):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
+@pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
 def test_whatever_somebody_does_to_the_folder_nothing_outside_changes(tmp_path_factory, data):
     """A random neighbour: between any two steps of a job, anything is replaced by anything."""
     base = tmp_path_factory.mktemp("hostile")
