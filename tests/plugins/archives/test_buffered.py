@@ -180,6 +180,13 @@ def test_no_more_than_the_needed_bytes_are_requested_before_an_unreadable_block(
     assert source.reads[-1] == (2000, 3000)
 
 
+def test_a_read_of_a_whole_piece_or_more_is_not_repeated_after_an_error():
+    source = BlockFile(DATA, unreadable=[1])
+    with pytest.raises(VerificationError):
+        BufferedFile(source, 2000).read(0, 2000)
+    assert source.reads == [(0, 2000)]
+
+
 @pytest.mark.parametrize("error", [TransportError("no answer", retryable=True), ValueError("bug")])
 def test_errors_that_are_not_those_of_a_block_are_raised_at_once(error):
     source = BlockFile(DATA, unreadable=[1], error=error)
