@@ -1,4 +1,4 @@
-"""Fixtures: a store to publish to, filesystems that are closed at the end, and Kubo where there is one."""
+"""Fixtures: a store to publish to, filesystems that are closed after each test, and Kubo if installed."""
 
 from __future__ import annotations
 

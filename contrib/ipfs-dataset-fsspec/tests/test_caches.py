@@ -1,4 +1,4 @@
-"""Caches that fsspec puts in front of a filesystem, and the times by which they find files changed."""
+"""Caches of fsspec in front of the filesystem, and the times with which they detect changed files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cached(store, tmp_path):
 
 
 @pytest.mark.parametrize("cache", CACHES)
-def test_a_file_is_the_same_through_a_cache_filled_or_not(cached, cache):
+def test_a_file_reads_the_same_through_an_empty_and_a_full_cache(cached, cache):
     for _ in range(2):
         with cached(cache) as file:
             file.seek(2_000_001)
@@ -80,7 +80,7 @@ def through(store, tmp_path):
 
 
 @pytest.mark.parametrize("cache", CACHES)
-def test_a_cache_answers_as_the_filesystem_does(store, fs, through, cache):
+def test_a_cache_returns_the_same_as_the_filesystem(store, fs, through, cache):
     root, cached = store.tree({"a/data.bin": DATA, "b.txt": b"text"}), through(cache)
     file = f"{root}/a/data.bin"
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_cache_answers_as_the_filesystem_does(store, fs, through, cache):
         cached.open(f"{root}/none")
 
 
-def test_a_path_below_a_directory_as_root_is_read_and_compared(store, fs):
+def test_a_dir_filesystem_reads_and_compares_paths(store, fs):
     root = store.tree({"a/b.txt": b"text", "c/b.txt": b"text"})
     below = fsspec.filesystem("dir", path=f"{root}/a", fs=fs)
     assert below.find("") == ["b.txt"]
@@ -127,18 +127,18 @@ def test_a_path_below_a_directory_as_root_is_read_and_compared(store, fs):
         ("ipns://name/a/", "ipns/name"),
     ],
 )
-def test_the_parent_of_what_nothing_lists_is_itself(fs, path, parent):
+def test_a_cid_or_name_is_its_own_parent(fs, path, parent):
     assert fs._parent(path) == parent
 
 
-def test_an_open_file_tells_its_block_size_also_when_it_was_pickled(store, fs):
+def test_an_open_file_keeps_its_block_size_when_pickled(store, fs):
     path = f"{store.tree({'x': DATA})}/x"
     with fs.open(path) as file, fs.open(path, block_size=1000) as other:
         assert (file.blocksize, other.blocksize) == (fs.blocksize, 1000)
         assert pickle.loads(pickle.dumps(other)).blocksize == 1000
 
 
-def test_what_a_cid_names_was_never_modified(store, fs):
+def test_a_path_below_a_cid_was_modified_in_1970(store, fs):
     root = store.tree({"x": b"1"})
     never = datetime(1970, 1, 1, tzinfo=timezone.utc)
     for path in (f"{root}/x", f"ipfsdataset://{root}/x", root):
@@ -164,7 +164,7 @@ class Node(FaultServer):
 
 
 @pytest.mark.parametrize("cache", ["filecache", "blockcache"])
-def test_a_cache_that_compares_files_notices_that_a_name_points_elsewhere(tmp_path, cache):
+def test_a_cache_that_compares_files_detects_a_new_target_of_a_name(tmp_path, cache):
     # Of one size, as fsspec's block cache fails where a file has grown.
     first, blocks = builders.tree({"x": b"first"})
     second, more = builders.tree({"x": b"other"})
@@ -182,7 +182,7 @@ def test_a_cache_that_compares_files_notices_that_a_name_points_elsewhere(tmp_pa
                     assert file.read() == content
 
 
-def test_what_a_name_points_to_was_modified_when_it_was_first_seen_there():
+def test_a_path_below_a_name_was_modified_when_its_target_was_first_seen():
     first, blocks = builders.tree({"x": b"first"})
     second, more = builders.tree({"x": b"second"})
     with Node({**blocks, **more}) as node:

@@ -1,4 +1,4 @@
-"""Sources that cut, lie, redirect and fail: the right bytes arrive, or an error that is no absence."""
+"""Sources that fail or send wrong bytes: the right bytes are read, or an error is raised."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def folder(blocks):
 
 
 @pytest.mark.parametrize("fault", [cut, flip, failing])
-def test_an_honest_source_helps_out(at, blocks, file, fault):
+def test_a_failing_source_is_replaced_by_an_honest_one(at, blocks, file, fault):
     with GatewayServer(blocks, fault=fault) as bad, GatewayServer(blocks) as good:
         fs = at(bad, good)
         with fs.open(file) as opened:
@@ -69,7 +69,7 @@ def test_an_honest_source_helps_out(at, blocks, file, fault):
 
 
 @pytest.mark.parametrize("lies", ["ranges", "everything"])
-def test_a_lying_source_alone_is_found_out(at, blocks, file, tmp_path, lies):
+def test_wrong_bytes_of_the_only_source_raise_an_error(at, blocks, file, tmp_path, lies):
     def lie(request, plan):
         return flip(request, plan) if lies == "everything" or "range" in request.headers else plan
 
@@ -87,7 +87,7 @@ def test_a_lying_source_alone_is_found_out(at, blocks, file, tmp_path, lies):
         fs.close()
 
 
-def test_a_redirect_to_a_private_place_is_not_followed(at, blocks, file):
+def test_a_redirect_to_a_private_address_is_not_followed(at, blocks, file):
     with GatewayServer(blocks) as inner, GatewayServer(blocks, fault=away(inner.url)) as outer:
         fs = at(outer, headers={"X-Api-Key": "hidden-key"})
         with pytest.raises(TransportError) as caught:
@@ -113,7 +113,7 @@ def test_a_redirect_to_a_private_place_is_not_followed(at, blocks, file):
         lambda fs, root: "chunks/00" in fs.get_mapper(root),
     ],
 )
-def test_what_a_source_fails_to_deliver_is_never_taken_for_missing(at, blocks, folder, ask):
+def test_a_failing_source_does_not_make_a_file_missing(at, blocks, folder, ask):
     with GatewayServer(blocks) as server:
         fs = at(server)
         lost = fs.info(f"{folder}/chunks")["CID"]
@@ -125,7 +125,7 @@ def test_what_a_source_fails_to_deliver_is_never_taken_for_missing(at, blocks, f
         fs.close()
 
 
-def test_who_walks_may_pass_over_what_fails(at, blocks, folder):
+def test_walk_can_ignore_directories_that_fail(at, blocks, folder):
     with GatewayServer(blocks) as server:
         fs = at(server)
         lost = fs.info(f"{folder}/chunks")["CID"]
@@ -140,7 +140,7 @@ def test_who_walks_may_pass_over_what_fails(at, blocks, folder):
 
 
 @pytest.mark.parametrize("how", ["cat", "cat_ranges", "get"])
-def test_many_files_are_on_their_way_at_once(at, blocks, folder, tmp_path, how):
+def test_many_files_are_fetched_at_once(at, blocks, folder, tmp_path, how):
     together, asked = threading.Barrier(8), count()
 
     def wait_for_others(request, plan):
@@ -167,7 +167,7 @@ def test_many_files_are_on_their_way_at_once(at, blocks, folder, tmp_path, how):
         fs.close()
 
 
-def test_ranges_of_one_file_are_on_their_way_at_once(at, blocks, file):
+def test_ranges_of_one_file_are_fetched_at_once(at, blocks, file):
     together = threading.Barrier(6)
 
     def wait_for_others(request, plan):
@@ -183,7 +183,7 @@ def test_ranges_of_one_file_are_on_their_way_at_once(at, blocks, file):
         fs.close()
 
 
-def test_a_listing_is_remembered_and_its_entries_are_not_fetched_again(at, blocks, folder):
+def test_listings_are_cached(at, blocks, folder):
     with GatewayServer(blocks) as server:
         for remember, fewest, most in ((True, 0, 4), (False, len(FILES), 100)):
             fs = at(server, memory=1, use_listings_cache=remember)
@@ -217,7 +217,7 @@ def test_ranges_of_one_block_fetch_it_once(at, blocks, file):
         fs.close()
 
 
-def test_listings_are_fetched_once_and_names_whenever_they_may_have_moved(at, blocks, folder):
+def test_listings_are_fetched_once_and_names_are_resolved_again(at, blocks, folder):
     names = {"data.example": f"/ipfs/{folder}"}
     cid, made = builders.tree({"new": b"content"})
     blocks.update(made)
@@ -266,7 +266,7 @@ class Node(FaultServer):
         return Plan(status=404)
 
 
-def test_without_proof_only_where_the_user_says_so(at, blocks, folder):
+def test_unverified_files_are_read_only_with_verify_false(at, blocks, folder):
     with GatewayServer(blocks, serve_raw=False, serve_car=False) as server:
         with pytest.raises(TransportError):
             at(server).cat_file(f"{folder}/other")

@@ -1,4 +1,4 @@
-"""Paths, listings and what is said of them, over the embedded store."""
+"""Paths, listings and information about files, from the embedded store."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def directory(*links):
         ("ipfsdataset://", ""),
     ],
 )
-def test_urls_and_paths_mean_the_same(written, meant):
+def test_urls_and_paths_have_one_canonical_form(written, meant):
     assert canonical(written) == meant
     assert canonical(meant) == meant
     assert IPFSDatasetFileSystem._strip_protocol([written]) == [meant]
 
 
-def test_a_url_leads_to_a_filesystem_and_a_path(store, root):
+def test_a_url_is_resolved_to_a_filesystem_and_a_path(store, root):
     options = {"ipfs_api_address": store.address}
     fs, path = url_to_fs(f"ipfsdataset://{root}/big/deep/", **options)
     assert isinstance(fs, IPFSDatasetFileSystem)
@@ -97,7 +97,7 @@ def test_a_url_leads_to_a_filesystem_and_a_path(store, root):
     assert url_to_fs(fs.unstrip_protocol(path), **options) == (fs, path)
 
 
-def test_info_says_what_is_at_a_path(fs, root):
+def test_info_describes_files_and_directories(fs, root):
     about = fs.info(f"ipfsdataset://{root}/a.txt")
     cid = str(make_cid(b"some text", RAW))
     assert about == {"name": f"{root}/a.txt", "size": 9, "type": "file", "CID": cid}
@@ -107,7 +107,7 @@ def test_info_says_what_is_at_a_path(fs, root):
     assert fs.ukey(f"{root}/a.txt") == fs.ukey(f"/ipfs/{root}/a.txt")
 
 
-def test_listings_say_the_same_as_info(fs, root):
+def test_listings_agree_with_info(fs, root):
     found = fs.find(root, withdirs=True, detail=True)
     assert {name: fs.info(name) for name in found} == found
     assert [i["name"] for i in fs.ls(root)] == [
@@ -118,7 +118,7 @@ def test_listings_say_the_same_as_info(fs, root):
     assert fs.ls(f"{root}/a.txt", detail=False) == [f"{root}/a.txt"]
 
 
-def test_everything_is_found(fs, root):
+def test_find_and_glob_return_all_files(fs, root):
     assert fs.find(root) == sorted(f"{root}/{name}" for name in FILES)
     assert fs.find(f"{root}/a.txt") == [f"{root}/a.txt"]
     assert fs.find(root, maxdepth=1) == [f"{root}/a.txt"]
@@ -132,7 +132,7 @@ def test_everything_is_found(fs, root):
     }
 
 
-def test_walking_goes_down_or_up_and_where_the_caller_wants(fs, root):
+def test_walk_goes_top_down_or_bottom_up_and_can_be_pruned(fs, root):
     down = list(fs.walk(root))
     assert down[0] == (root, ["big", "odd"], ["a.txt"])
     assert [level[0] for level in down] == [root, f"{root}/big", f"{root}/big/deep", f"{root}/odd"]
@@ -150,11 +150,11 @@ def test_walking_goes_down_or_up_and_where_the_caller_wants(fs, root):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_names_are_taken_as_they_are(fs, root, name):
+def test_names_with_special_characters_are_not_decoded(fs, root, name):
     assert fs.cat_file(f"ipfsdataset://{root}/{name}") == FILES[name]
 
 
-def test_what_is_there_and_what_is_not(fs, root):
+def test_exists_isdir_and_isfile(fs, root):
     assert fs.exists(root)
     assert fs.exists(f"{root}/big/deep")
     assert fs.isdir(f"{root}/big")
@@ -167,7 +167,7 @@ def test_what_is_there_and_what_is_not(fs, root):
 
 
 @pytest.mark.parametrize("path", ["nowhere", "big/nowhere/a", "a.txt/below", "big/noise.bin/x/y"])
-def test_a_proven_absence_is_a_file_not_found(fs, root, path):
+def test_a_missing_path_raises_file_not_found(fs, root, path):
     for ask in (fs.info, fs.ls, fs.open, fs.cat_file):
         with pytest.raises(ObjectNotFoundError) as caught:
             ask(f"{root}/{path}")
@@ -175,12 +175,12 @@ def test_a_proven_absence_is_a_file_not_found(fs, root, path):
         assert path.split("/")[-1] in str(caught.value) or path.split("/")[1] in str(caught.value)
 
 
-def test_a_path_deep_below_a_file_is_just_not_there(fs, root):
+def test_a_path_below_a_file_does_not_exist(fs, root):
     with pytest.raises(FileNotFoundError):
         fs.info(f"{root}/a.txt" + "/x" * 10_000)
 
 
-def test_a_block_that_nobody_has_is_no_proof_of_absence(fs, root):
+def test_a_missing_block_does_not_make_a_file_missing(fs, root):
     lost = make_cid(b"nobody has this", RAW)
     for ask in (fs.info, fs.ls, fs.open, fs.exists, fs.isfile, fs.isdir):
         with pytest.raises(TransportError) as caught:
@@ -191,12 +191,12 @@ def test_a_block_that_nobody_has_is_no_proof_of_absence(fs, root):
 @pytest.mark.parametrize(
     "path", ["", "no CID", "bafynonsense/a", "ROOT/a//b", "ROOT/..", "ROOT/\ud800"]
 )
-def test_an_unusable_path_is_named(fs, root, path):
+def test_an_invalid_path_raises_an_error_that_names_it(fs, root, path):
     with pytest.raises(AddressError, match=r"bafy|CID|no name"):
         fs.info(path.replace("ROOT", root))
 
 
-def test_a_directory_cannot_be_read_as_a_file(fs, root):
+def test_reading_a_directory_raises_an_error(fs, root):
     for ask in (fs.open, fs.cat_file, fs.object_file):
         with pytest.raises(IsADirectoryError, match="big' is a directory") as caught:
             ask(f"{root}/big")
@@ -205,7 +205,7 @@ def test_a_directory_cannot_be_read_as_a_file(fs, root):
 
 
 @pytest.mark.parametrize("mode", ["wb", "ab", "xb", "r+b", "w"])
-def test_nothing_opens_for_writing(fs, root, mode):
+def test_opening_for_writing_raises_an_error(fs, root, mode):
     for kind in (NotImplementedError, OSError, IPFSDatasetError):
         with pytest.raises(kind, match="read-only"):
             fs.open(f"{root}/a.txt", mode)
@@ -235,7 +235,7 @@ def test_nothing_opens_for_writing(fs, root, mode):
         lambda fs, path: fs.get_mapper(path).__setitem__("key", b"data"),
     ],
 )
-def test_nothing_is_written(fs, root, write):
+def test_methods_that_write_raise_an_error(fs, root, write):
     with pytest.raises(ReadOnlyError, match="read-only"):
         write(fs, root)
 
@@ -276,7 +276,7 @@ def test_a_name_cannot_write_to_the_log(store, fs, caplog):
     assert not any(sign in caplog.text for sign in ("\x1b", "\u202e", "\udcff"))
 
 
-def test_a_size_is_looked_up_where_the_directory_does_not_say_it(store, fs):
+def test_a_size_that_the_directory_does_not_declare_is_read_from_the_file(store, fs):
     identity = CID(1, RAW, b"\0\x04four")
     file = make_cid(b"text", RAW)
     foreign = make_cid(b"\xa0", 0x71)
@@ -289,7 +289,7 @@ def test_a_size_is_looked_up_where_the_directory_does_not_say_it(store, fs):
         fs.info(f"{root}/dag")
 
 
-def test_a_directory_that_says_a_wrong_size_does_not_change_what_is_read(store, fs):
+def test_a_wrong_size_in_a_directory_does_not_change_the_bytes_read(store, fs):
     file = make_cid(b"text", RAW)
     root = put(store, (b"text", RAW), directory(("file", file, 999)))
     assert fs.ls(str(root))[0]["size"] == 999
@@ -297,7 +297,7 @@ def test_a_directory_that_says_a_wrong_size_does_not_change_what_is_read(store, 
     assert fs.cat_file(f"{root}/file") == b"text"
 
 
-def test_directories_that_contradict_themselves_are_no_missing_files(store, fs):
+def test_a_damaged_directory_does_not_make_a_file_missing(store, fs):
     file = make_cid(b"text", RAW)
     root = put(store, (b"text", RAW), directory(("file", file, 4), ("file", file, 4)))
     for ask in (fs.ls, fs.find, fs.du):
@@ -305,7 +305,7 @@ def test_directories_that_contradict_themselves_are_no_missing_files(store, fs):
             ask(str(root))
 
 
-def test_few_blocks_that_span_endlessly_many_paths_end_in_an_error(store, reading):
+def test_a_small_tree_with_too_many_paths_raises_an_error(store, reading):
     blocks = [directory(("file", CID(1, RAW, b"\0\x04four"), 4))]
     for _ in range(40):
         below = make_cid(*blocks[-1])
@@ -317,33 +317,33 @@ def test_few_blocks_that_span_endlessly_many_paths_end_in_an_error(store, readin
         reading(limits=Limits(members=5000)).find(root)
 
 
-def test_what_a_caller_does_with_a_listing_is_not_remembered(fs, root):
+def test_changing_a_returned_listing_does_not_change_the_cache(fs, root):
     first = fs.ls(root)
     assert fs.ls(root) == first
     first[0]["name"] = "changed"
     assert fs.ls(root)[0]["name"] == f"{root}/a.txt"
 
 
-def test_a_closed_filesystem_opens_again(fs, root):
+def test_a_closed_filesystem_can_be_used_again(fs, root):
     assert fs.exists(root)
     fs.close()
     assert fs.cat_file(f"{root}/a.txt") == b"some text"
 
 
-def test_a_wrong_option_is_named(reading):
+def test_an_unknown_option_raises_an_error_that_names_it(reading):
     with pytest.raises(TypeError, match="unknown option time_out"):
         reading(time_out=3)
     with pytest.raises(ValueError, match="timeout must be finite, from above 0"):
         reading(timeout=0)
 
 
-def test_the_environment_says_where_to_read(store, root, monkeypatch):
+def test_the_environment_configures_the_source(store, root, monkeypatch):
     monkeypatch.setenv("IPFS_DATASET_STORE", store.address)
     with fsspec.open(f"ipfsdataset://{root}/a.txt", "rt") as file:
         assert isinstance(file, io.TextIOWrapper)
         assert file.read() == "some text"
 
 
-def test_without_any_source_the_error_says_what_to_set():
+def test_without_a_source_the_error_names_what_to_set():
     with pytest.raises(AddressError, match="IPFS_GATEWAY"):
         fsspec.filesystem("ipfsdataset").info("bafkqaaa")

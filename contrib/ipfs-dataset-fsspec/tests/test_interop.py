@@ -81,7 +81,7 @@ def test_duckdb_reads_partitions(duck, url):
     assert duck.sql(query).fetchall() == [(2023, SUM), (2024, SUM)]
 
 
-def test_duckdb_finds_no_file_where_there_is_none_and_cannot_write(duck, url):
+def test_duckdb_finds_no_missing_file_and_cannot_write(duck, url):
     duckdb = client("duckdb")
     with pytest.raises(duckdb.IOException, match="No files found"):
         duck.sql(f"SELECT * FROM '{url}/none.parquet'")

@@ -1,4 +1,4 @@
-"""A real node: a directory that it shards, names, and a file that is larger than the memory it may take."""
+"""A Kubo node: a directory that it shards, mutable names, and a file that is larger than the memory limit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_trees_of_both_versions_of_cids_are_listed_with_their_sizes(kubo, node, 
         assert node.find(root) == [f"{root}/large", f"{root}/sub/small"]
 
 
-def test_a_name_is_followed(kubo, sharded):
+def test_a_mutable_name_is_resolved(kubo, sharded):
     kubo.cli("name", "publish", "--allow-offline", "--ttl=0s", f"/ipfs/{sharded}")
     key = kubo.cli("key", "list", "-l").split()[0].decode()
     fs = fsspec.filesystem("ipfsdataset", ipfs_api_address=kubo.api)
@@ -94,7 +94,7 @@ READ = """
 
 
 @pytest.mark.slow
-def test_a_file_that_is_larger_than_the_memory_streams(kubo, tmp_path):
+def test_a_file_larger_than_the_memory_limit_is_streamed(kubo, tmp_path):
     base = noise(1 << 20)
     large = tmp_path / "large"
     with large.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What stands on fsspec, reading through us: pandas, Arrow, Zarr, xarray, reference filesystems."""
+"""Libraries that read through fsspec: pandas, Arrow, Zarr, xarray and reference filesystems."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def zarr_files(tmp_path):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_pandas(store):
+def test_pandas_reads_urls(store):
     root = store.tree({"t.csv": TABLE.to_csv(index=False).encode(), "t.parquet": parquet(TABLE)})
     options = {"ipfs_api_address": store.address}
     url = f"ipfsdataset://{root}"
@@ -55,7 +55,7 @@ def test_pandas(store):
         TABLE.to_csv(f"{url}/new.csv", storage_options=options)
 
 
-def test_arrow(store, fs):
+def test_arrow_reads_files_and_datasets(store, fs):
     parts = {f"year={year}/part.parquet": parquet(TABLE[:1000]) for year in (2023, 2024)}
     root = store.tree(parts)
     one = pq.read_table(f"{root}/year=2023/part.parquet", filesystem=fs, columns=["x"])
@@ -70,7 +70,7 @@ def test_arrow(store, fs):
     assert whole.to_table(filter=pyarrow.dataset.field("year") == 2024).num_rows == 1000
 
 
-def test_zarr_and_xarray_from_a_mapper(store, fs, zarr_files):
+def test_zarr_and_xarray_read_a_mapper(store, fs, zarr_files):
     path = store.tree({f"deep/rain.zarr/{name}": data for name, data in zarr_files.items()})
     mapper = fs.get_mapper(f"{path}/deep/rain.zarr")
     with xr.open_zarr(mapper, consolidated=False) as read:
@@ -78,7 +78,7 @@ def test_zarr_and_xarray_from_a_mapper(store, fs, zarr_files):
     assert zarr.open_group(mapper, mode="r")["mm"][37, 2] == 37 * 6 + 2
 
 
-def test_zarr_and_xarray_from_a_url(store, zarr_files):
+def test_zarr_and_xarray_read_a_url(store, zarr_files):
     url = f"ipfsdataset://{store.tree(zarr_files)}"
     options = {"ipfs_api_address": store.address}
     with xr.open_zarr(url, consolidated=False, storage_options=options) as read:
@@ -86,9 +86,7 @@ def test_zarr_and_xarray_from_a_url(store, zarr_files):
     assert zarr.open_array(f"{url}/mm", mode="r", storage_options=options)[:].sum() == 179_700
 
 
-def test_a_chunk_that_was_never_written_is_a_fill_value_and_one_that_did_not_arrive_an_error(
-    at, zarr_files
-):
+def test_an_absent_chunk_is_a_fill_value_and_a_failed_one_an_error(at, zarr_files):
     chunks = sorted(name for name in zarr_files if name.startswith("mm/") and "json" not in name)
     missing, lost = chunks[0], chunks[-1]
     del zarr_files[missing]

@@ -1,4 +1,4 @@
-"""Filesystems and files in other processes and threads, registration, and where credentials show."""
+"""Filesystems and files in other processes and threads, registration, and credentials in texts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_another_process(method, thing, path=None):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_filesystem_and_an_open_file_are_used_here_and_in_another_process(at, method):
+def test_a_filesystem_and_an_open_file_work_in_another_process(at, method):
     cid, blocks = builders.one_file(DATA)
     with GatewayServer(blocks) as server:
         fs = at(server, memory="4M")  # so that the other process has to fetch
@@ -89,7 +89,7 @@ def at_mem(address, options):
     return FolderStore(Path(address.removeprefix("mem://")))
 
 
-def test_a_transport_of_this_process_is_taken_to_a_spawned_one(store, monkeypatch):
+def test_a_registered_transport_is_pickled_for_a_spawned_process(store, monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.registry.lookup._default", Registry())
     plugin = TransportPlugin(name="mem", summary="for a test", schemes=("mem",), factory=at_mem)
     ipfs_dataset_core.register(plugin)
@@ -112,7 +112,7 @@ def test_threads_share_connections_and_the_cache(reading, store):
     assert reading(memory="8M").__dask_tokenize__() != made[0].__dask_tokenize__()
 
 
-def test_many_threads_read_one_filesystem(fs, store):
+def test_threads_can_share_a_filesystem(fs, store):
     files = {f"{number}": noise(70_000, seed=number) for number in range(16)}
     root, found = store.tree(files), {}
     threads = [
@@ -126,7 +126,7 @@ def test_many_threads_read_one_filesystem(fs, store):
     assert found == files
 
 
-def test_credentials_show_in_no_text():
+def test_no_text_contains_credentials():
     secrets = ["hidden-token", "hidden-header", "hidden-password", "hidden-query"]
     fs = fsspec.filesystem(
         "ipfsdataset",
@@ -145,7 +145,7 @@ def test_credentials_show_in_no_text():
     assert json.loads(fs.to_json(include_password=False))["gateways"] == ["http://127.0.0.1:9/x"]
 
 
-def test_ipfs_urls_are_ours_once_we_are_registered(registered, store):
+def test_register_makes_ipfs_urls_open(registered, store):
     with pytest.raises(ValueError, match="Protocol not known: ipfs"):
         fsspec.filesystem("ipfs")
     register()
@@ -157,13 +157,15 @@ def test_ipfs_urls_are_ours_once_we_are_registered(registered, store):
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_another_package_is_replaced_only_on_demand(registered, loaded):
+def test_another_package_is_replaced_only_with_clobber(registered, loaded):
     classes, known = registered
     if loaded:
         classes["ipns"] = MemoryFileSystem
     else:
         known["ipns"] = {"class": "fsspec.implementations.memory.MemoryFileSystem", "err": ""}
-    with pytest.raises(PluginConflictError, match=r"ipns:// is served by .*MemoryFileSystem"):
+    with pytest.raises(
+        PluginConflictError, match=r"ipns:// is already served by .*MemoryFileSystem"
+    ):
         register()
     assert "ipfs" not in classes
     register(clobber=True)
@@ -171,18 +173,18 @@ def test_another_package_is_replaced_only_on_demand(registered, loaded):
     assert fsspec.get_filesystem_class("ipfs") is IPFSDatasetFileSystem
 
 
-def test_installing_it_claims_a_protocol_of_its_own():
+def test_the_installed_package_serves_ipfsdataset_urls():
     assert fsspec.get_filesystem_class("ipfsdataset") is IPFSDatasetFileSystem
     points = importlib.metadata.distribution("ipfs-dataset-fsspec").entry_points
     assert [(p.group, p.name) for p in points] == [("fsspec.specs", "ipfsdataset")]
 
 
-def test_our_errors_survive_pickling():
+def test_errors_can_be_pickled():
     error = pickle.loads(pickle.dumps(ReadOnlyError("what, why, what to do")))
     assert (type(error), str(error)) == (ReadOnlyError, "what, why, what to do")
 
 
-def test_it_is_used_from_coroutines(fs, store):
+def test_coroutines_can_use_the_filesystem(fs, store):
     root = store.tree({"a.txt": b"some text", "b/c.bin": DATA})
 
     async def read():

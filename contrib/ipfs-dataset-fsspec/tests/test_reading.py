@@ -1,4 +1,4 @@
-"""Bytes: open files, ranges, many at once, and copies on disk."""
+"""Reading: open files, ranges, many files at once, and local copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fsspec.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ipfs_dataset_fsspec import IsDirectoryError
-from ipfs_dataset_fsspec.ranges import Wanted, windows
+from ipfs_dataset_fsspec.ranges import FileRange, windows
 
 from ipfs_dataset_core import ObjectNotFoundError, TransportError
 from tests.support.builders import noise, zip_bytes
@@ -47,7 +47,7 @@ def test_an_open_file_is_a_seekable_buffered_file(fs, path):
     assert file.closed
 
 
-def test_lines_text_and_compression(store, fs):
+def test_open_files_support_lines_text_and_compression(store, fs):
     plain, packed = store.file(LINES), store.tree({"lines.gz": gzip.compress(LINES)})
     with fs.open(plain, "rb") as file:
         assert list(file) == LINES.splitlines(keepends=True)
@@ -64,7 +64,7 @@ def test_lines_text_and_compression(store, fs):
     steps=st.lists(st.tuples(st.integers(0, len(DATA) + 9), st.integers(0, 400_000)), max_size=9)
 )
 @settings(deadline=None, max_examples=25)
-def test_any_reads_of_an_open_file_are_those_of_the_bytes(opened, steps):
+def test_any_sequence_of_reads_returns_the_bytes_of_the_file(opened, steps):
     expected = io.BytesIO(DATA)
     for position, size in steps:
         assert opened.seek(position) == expected.seek(position)
@@ -74,13 +74,13 @@ def test_any_reads_of_an_open_file_are_those_of_the_bytes(opened, steps):
 
 @given(start=bounds, end=bounds)
 @settings(deadline=None, max_examples=60)
-def test_any_range_is_that_of_a_slice(opened, start, end):
+def test_cat_file_returns_the_bytes_of_a_slice(opened, start, end):
     assert opened.fs.cat_file(opened.path, start, end) == DATA[start:end]
 
 
 @given(ranges=st.lists(st.tuples(st.integers(0, 2), bounds, bounds), max_size=30))
 @settings(deadline=None, max_examples=25)
-def test_many_ranges_are_those_of_slices(opened, ranges):
+def test_cat_ranges_returns_the_bytes_of_slices(opened, ranges):
     folder = opened.fs.info(opened.path)["name"]
     files = [DATA, LINES, b""]
     paths = [folder, *opened.others]
@@ -105,8 +105,8 @@ def opened(tmp_path_factory):
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 5))
-def test_windows_keep_the_order_and_name_few_files(numbers, files):
-    items = [Wanted(str(number)) for number in numbers]
+def test_windows_keep_the_order_and_limit_the_number_of_files(numbers, files):
+    items = [FileRange(str(number)) for number in numbers]
     found = list(windows(items, files))
     assert [item for window in found for item in window] == items
     assert all(1 <= len({item.path for item in window}) <= files for window in found)
@@ -122,7 +122,7 @@ def test_ranges_may_be_given_once_for_all_files(store, fs):
         fs.cat_ranges(paths[0], 0, 1)
 
 
-def test_what_cannot_be_read_is_an_error_in_its_place(store, fs):
+def test_an_error_is_returned_in_place_of_the_bytes(store, fs):
     root = store.tree({"a": b"first", "d/b": b"second"})
     paths = [f"{root}/a", f"{root}/none", f"{root}/d", f"{root}/d/b"]
     found = fs.cat_ranges(paths, 0, None)
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_an_error_in_its_place(store, fs):
         fs.cat(paths[:2])
 
 
-def test_cat_takes_one_many_patterns_and_folders(store, fs):
+def test_cat_accepts_paths_patterns_and_directories(store, fs):
     files = {f"f{number:03}": b"file %d" % number for number in range(100)}
     root = store.tree({**files, "sub/x": b"below"})
     assert fs.cat(f"{root}/f007") == b"file 7"
@@ -148,7 +148,7 @@ def test_cat_takes_one_many_patterns_and_folders(store, fs):
     assert fs.cat(root, recursive=True) == {f"{root}/{n}": data for n, data in everything.items()}
 
 
-def test_a_mapper_tells_missing_keys_from_directories(store, fs):
+def test_a_mapper_distinguishes_missing_keys_from_directories(store, fs):
     mapper = fs.get_mapper(store.tree({"a": b"first", "d/b": b"second"}))
     assert dict(mapper) == {"a": b"first", "d/b": b"second"}
     assert "d" not in mapper
@@ -156,7 +156,7 @@ def test_a_mapper_tells_missing_keys_from_directories(store, fs):
     assert mapper.getitems(["a", "x", "d/b"], on_error="omit") == {"a": b"first", "d/b": b"second"}
 
 
-def test_get_copies_files_whole(store, fs, tmp_path):
+def test_get_copies_files(store, fs, tmp_path):
     root = store.tree({"a": DATA, "d/b": b"second"})
     told = Callback()
     fs.get_file(f"{root}/a", tmp_path / "new" / "a", callback=told)
@@ -169,13 +169,13 @@ def test_get_copies_files_whole(store, fs, tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
 
 
-def test_a_copy_has_the_permissions_that_files_have_here(store, fs, tmp_path):
+def test_a_copy_has_the_default_permissions(store, fs, tmp_path):
     (tmp_path / "usual").touch()
     fs.get_file(store.file(b"data"), tmp_path / "got")
     assert (tmp_path / "got").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_a_copy_that_fails_leaves_what_was_there(store, fs, tmp_path):
+def test_a_failed_copy_leaves_the_existing_file(store, fs, tmp_path):
     path = store.file(DATA, SMALL_LEAVES)
     (tmp_path / "got").write_bytes(b"the old one")
     removed = [file for file in Path(store.address).rglob("*") if file.is_file()]
@@ -187,7 +187,7 @@ def test_a_copy_that_fails_leaves_what_was_there(store, fs, tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} <= {"got", "store", "home"}
 
 
-def test_chains_lead_through_archives_and_caches(store, tmp_path):
+def test_chained_urls_read_archives_and_caches(store, tmp_path):
     root = store.tree({"a.zip": zip_bytes({"names.txt": LINES})})
     options = {"ipfsdataset": {"ipfs_api_address": store.address}}
     url = f"ipfsdataset://{root}/a.zip"
@@ -198,7 +198,7 @@ def test_chains_lead_through_archives_and_caches(store, tmp_path):
         assert zipfile.ZipFile(file).read("names.txt") == LINES
 
 
-def test_an_open_file_pickles_with_its_place(fs, path):
+def test_a_pickled_open_file_keeps_its_position(fs, path):
     with fs.open(path) as file:
         file.seek(1234)
         file.read(10)

@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for the CID and the address."""
+"""The examples of README.md run as written, except for the CID and the address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def files(folder):
     }
 
 
-def test_examples_run_as_written(tmp_path, store, capsys, registered):
+def test_the_examples_of_the_readme_run(tmp_path, store, capsys, registered):
     (tmp_path / "made").mkdir()
     replacements = {
         "bafybeieyrstcyspu6wlszbqbmg2xdhi7cgtkyt3evfx5ymwjetqejmoymu": store.tree(

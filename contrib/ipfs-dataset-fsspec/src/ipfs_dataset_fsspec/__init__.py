@@ -1,6 +1,6 @@
-"""IPFS as a read-only fsspec filesystem, every byte checked against its CID.
+"""IPFS as a read-only filesystem of fsspec; every byte is verified against its CID.
 
-Installed, it answers to ``ipfsdataset://``; `register` makes it answer to ``ipfs://`` and ``ipns://`` too.
+Once installed, it opens ``ipfsdataset://`` URLs; after `register`, also ``ipfs://`` and ``ipns://`` URLs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Copies to local files: whole or not at all, and the next files fetched meanwhile."""
+"""Copies to local files, which are complete or do not exist; the next files are prefetched."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PIECE_BYTES = 4 << 20
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that takes the place of `path` at the end, and only where nothing failed."""
+    """Opens a temporary file for writing, which replaces `path` at the end if no error was raised."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of its own: one made of the given name could be too long.
+    # Not a name made from that of the file, which could then be too long.
     unfinished = path.with_name(f".ipfs-dataset-{secrets.token_hex(6)}")
     try:
         with unfinished.open("xb") as file:
@@ -33,20 +33,20 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def copy(source: ObjectFile, target: IO[bytes], callback: Any) -> None:
-    """Copies a file, and tells an fsspec callback of every piece."""
+    """Copies a file in pieces of 4 MiB, and reports each to a callback of fsspec."""
     callback.set_size(source.size)
     while piece := source.read(_PIECE_BYTES):
         target.write(piece)
         callback.relative_update(len(piece))
 
 
-class Ahead:
-    """An fsspec callback that goes on to another one, and fetches the next files while one is copied.
+class PrefetchingCallback:
+    """Wraps a callback of fsspec: starts fetching the next files while one is copied.
 
     Args:
-        callback: The user's.
-        prefetch: Told the paths that will be copied soon.
-        count: How many of them are fetched at a time.
+        callback: The callback of the user.
+        prefetch: Starts fetching files.
+        count: The number of files that are fetched at a time.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Ahead:
         return getattr(self._callback, name)
 
     def wrap(self, pairs: Iterable[tuple[str, str]]) -> Any:
-        """Passes pairs of a local and a remote path on."""
-        return self._callback.wrap(self._ahead(iter(pairs)))
+        """Yields the pairs of a local and a remote path, after prefetching those that follow."""
+        return self._callback.wrap(self._prefetched(iter(pairs)))
 
-    def _ahead(self, pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        following = self._started(pairs)
-        while window := following:
-            following = self._started(pairs)
+    def _prefetched(self, pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        next_window = self._next_window(pairs)
+        while window := next_window:
+            next_window = self._next_window(pairs)
             yield from window
 
-    def _started(self, pairs: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _next_window(self, pairs: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
         window = list(islice(pairs, self._count))
         self._prefetch([remote for _, remote in window])
         return window

@@ -1,4 +1,4 @@
-"""Errors that users of fsspec expect to be of classes that the library's own tree does not have."""
+"""Errors that also belong to the classes of errors that users of fsspec expect."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from ipfs_dataset_core import ExportError, FormatError
 
 
 class IsDirectoryError(FormatError, IsADirectoryError):
-    """A directory was to be read as a file."""
+    """A directory cannot be read as a file."""
 
 
 class ReadOnlyError(ExportError, NotImplementedError, OSError):
-    """This filesystem can only be read; what is in IPFS is never changed."""
+    """The filesystem is read-only, because data in IPFS cannot be changed."""

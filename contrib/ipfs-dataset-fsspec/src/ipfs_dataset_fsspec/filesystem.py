@@ -1,4 +1,4 @@
-"""The filesystem: fsspec's own base on top of files and directories that this library verifies."""
+"""The filesystem: the base class of fsspec with the verified files and directories of this library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipfs_dataset_fsspec.open_file import IPFSFile
 from ipfs_dataset_fsspec.paths import PROTOCOLS, canonical, join, split_name
 from ipfs_dataset_fsspec.read_only import ReadOnly, refuse
 from ipfs_dataset_fsspec.shared_connections import connections
-from ipfs_dataset_fsspec.tree import NOT_THERE, Symlink, Tree
+from ipfs_dataset_fsspec.tree import NOT_FOUND_ERRORS, Symlink, Tree
 from ipfs_dataset_fsspec.walking import Walk
 
 if TYPE_CHECKING:
@@ -28,24 +28,24 @@ _NAME_SECONDS = 60.0
 
 
 class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type: ignore[misc]
-    """What is in IPFS, read-only; a path is ``CID/a/b``, or ``ipns/name/a/b`` for a mutable name.
+    """IPFS, read-only. A path is ``CID/a/b``, or ``ipns/name/a/b`` for a mutable name.
 
-    Only what verified directories prove to be absent is missing. A source that fails is an error, so that
-    Zarr for one never takes a chunk that did not arrive for one that was never written.
+    A file is only missing if verified directories prove that it does not exist. If a source fails, an error
+    is raised, so that Zarr, for example, does not take a chunk that could not be fetched for an empty one.
 
     Args:
-        ipfs_api_address: Where to read, as for `ipfs_dataset_core.IPFSDataset`: a node's API, a folder or
-            `.car` file of blocks; None for `gateways`, else what the environment configures.
-        use_listings_cache: Whether listings, and what names point to, are remembered.
-        listings_expiry_time: After how many seconds a mutable name is looked up again; None is never. What
-            is below a CID never changes.
-        asynchronous: Accepted since fsspec passes it; this filesystem waits.
-        loop: Likewise.
+        ipfs_api_address: The source, as for `ipfs_dataset_core.IPFSDataset`: the API of a node, a folder or a
+            `.car` file of blocks. By default, `gateways`, or the sources that the environment configures.
+        use_listings_cache: Whether listings and the targets of mutable names are cached.
+        listings_expiry_time: The number of seconds after which a mutable name is resolved again; None for
+            never. Paths that begin with a CID never change.
+        asynchronous: Has no effect; fsspec passes it. All methods are synchronous.
+        loop: Has no effect; fsspec passes it.
         **options: Fields of `ipfs_dataset_core.Options`; `limits` may be a mapping.
     """
 
     protocol = PROTOCOLS
-    fsid = "ipfs"  # of whomever one reads: a CID is the same everywhere
+    fsid = "ipfs"  # the same for all sources, because a CID has the same content everywhere
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        """Returns the directory of a path; a CID or mutable name alone is its own, as nothing lists it."""
+        """Returns the directory of a path. A CID or mutable name is in no directory, and its own parent."""
         path = cls._strip_protocol(path)
         name, rest = split_name(path)
         if not (path if name is None else rest):
@@ -80,19 +80,19 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         return parent if separator else str(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The connections take along what was registered in this process only; nothing else of them is used.
+        # The connections are pickled only for the plugins that are registered in this process alone.
         return (*super().__reduce__(), self._connections)
 
     def __setstate__(self, _: object) -> None:
         pass
 
     def __dask_tokenize__(self) -> str:
-        # As fsspec does it, but without process and thread: the content is the same in all of them.
+        # Like that of fsspec, but without process and thread: the content is the same in all of them.
         token: str = tokenize(type(self), self.storage_args, self.storage_options)
         return token
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Returns what makes an equal filesystem; without `include_password`, one without credentials."""
+        """Returns the arguments of an equal filesystem; without `include_password`, without credentials."""
         described: dict[str, Any] = super().to_dict()
         if include_password:
             return described
@@ -100,25 +100,25 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         return {key: _redacted(item) for key, item in kept.items()}
 
     def close(self) -> None:
-        """Closes what this process opened; a later use opens it again."""
+        """Closes the connections of this process; the next use opens them again."""
         self._connections.close()
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Makes names be looked up again; what was listed by its CID is still so."""
+        """Discards the targets of mutable names. Listings stay, because they are cached by CID."""
         super().invalidate_cache(path)
         self._tree.forget_names()
 
     def object_file(self, path: str) -> ObjectFile:
-        """Returns the file at a path as the library has it, unbuffered."""
+        """Returns the file at a path as an unbuffered file of this library."""
         return self._tree.file(self._strip_protocol(path))
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Returns ``name``, ``size``, ``type`` (file, directory, link) and ``CID``.
 
         Raises:
-            FileNotFoundError: Verified directories prove that nothing is there.
-            OSError: The sources did not deliver.
-            ValueError: The path begins with neither a CID nor a name.
+            FileNotFoundError: Verified directories prove that the path does not exist.
+            OSError: The sources failed.
+            ValueError: The path begins with neither a CID nor a mutable name.
         """
         path = self._strip_protocol(path)
         return _info_of(path, self._tree.node(path))
@@ -126,14 +126,14 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
     def ls(
         self, path: str, detail: bool = True, *, refresh: bool = False, **kwargs: Any
     ) -> list[Any]:
-        """Returns what is in a directory, or the file itself; as of fsspec."""
+        """Returns the entries of a directory, or the file itself, as in fsspec."""
         path = self._strip_protocol(path)
         if refresh:
             self._tree.forget_names()
         return self._listed(path, path, detail=detail)
 
     def _listed(self, path: str, pinned: str, *, detail: bool = True) -> list[Any]:
-        """Returns what is at `pinned`, called as if it were at `path`."""
+        """Returns the entries of the directory at `pinned`, with names as if it were at `path`."""
         node = self._tree.node(pinned)
         if not isinstance(node, ObjectDirectory):
             return [_info_of(path, node)] if detail else [path]
@@ -145,21 +145,21 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         ]
 
     def exists(self, path: str, **kwargs: Any) -> bool:
-        """Tells whether there is anything at a path; an error where the sources do not say."""
+        """Returns whether a path exists; raises OSError if the sources fail."""
         return self._tree.exists(self._strip_protocol(path))
 
     def isdir(self, path: str) -> bool:
-        """Tells whether a path is a directory; an error where the sources do not say."""
+        """Returns whether a path is a directory; raises OSError if the sources fail."""
         return self._is(path, "directory")
 
     def isfile(self, path: str) -> bool:
-        """Tells whether a path is a file; an error where the sources do not say."""
+        """Returns whether a path is a file; raises OSError if the sources fail."""
         return self._is(path, "file")
 
     def _is(self, path: str, kind: str) -> bool:
         try:
             return bool(self.info(path)["type"] == kind)
-        except NOT_THERE:
+        except NOT_FOUND_ERRORS:
             return False
 
     def walk(
@@ -170,21 +170,21 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         on_error: Any = "omit",
         **kwargs: Any,
     ) -> Iterator[tuple[str, Any, Any]]:
-        """Yields each directory with its directories and files; symlinks are left out, with a warning.
+        """Yields each directory with its directories and files. Symlinks are left out, and logged.
 
         Args:
-            path: Where to start.
-            maxdepth: Levels to descend.
-            topdown: Whether a directory comes before those in it.
-            on_error: ``"omit"`` leaves out what is proven to be absent, and only that; ``"raise"`` does
-                not; a function is called with the error.
-            **kwargs: ``detail=True`` gives mappings from names to what `info` says.
+            path: The directory to start from.
+            maxdepth: The number of levels to descend, at least 1.
+            topdown: Whether a directory is yielded before the directories in it.
+            on_error: ``"omit"`` leaves out directories that are proven not to exist, and raises other
+                errors; ``"raise"`` raises all; a function is called with each error instead.
+            **kwargs: With ``detail=True``, directories and files are dicts of the results of `info`, by name.
 
         Raises:
-            LimitError: It is nested too deep, or too large.
+            LimitError: The tree is nested too deeply, or has too many entries.
         """
         if maxdepth is not None and maxdepth < 1:
-            raise ValueError(f"maxdepth is at least 1, not {maxdepth}")
+            raise ValueError(f"maxdepth must be at least 1, not {maxdepth}")
         detail = kwargs.pop("detail", False)
         limits = self._connections.options.limits
         if kwargs.get("refresh"):
@@ -200,39 +200,42 @@ class IPFSDatasetFileSystem(BulkReading, ReadOnly, AbstractFileSystem):  # type:
         withdirs: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Returns the bytes below a path, or those of each file; as of fsspec, from listings alone."""
+        """Returns the total size of the files below a path, or the size of each, as in fsspec.
+
+        The sizes are those in listings; no file is opened.
+        """
         found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
         sizes = {name: info["size"] or 0 for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 
     def ukey(self, path: str) -> str:
-        """Returns the CID of what is at a path, by which caches find out whether it changed.
+        """Returns the CID of a path, with which caches detect changes.
 
-        Where nothing is proven (``verify=False``) there may be none: then a hash of what `info` returns.
+        If nothing is verified (``verify=False``), the CID may be unknown; then it is a hash of `info`.
         """
         return str(self.info(path)["CID"] or super().ukey(path))
 
     def checksum(self, path: str) -> int:
-        """Returns a number that is different for different content, as `ukey`."""
+        """Returns `ukey` as a number."""
         return int(tokenize(self.ukey(path)), 16)
 
     def created(self, path: str) -> datetime:
-        """Returns the same as `modified`, since IPFS records no time of creation."""
+        """Returns the same as `modified`, because IPFS does not record times."""
         return self.modified(path)
 
     def modified(self, path: str) -> datetime:
-        """Returns a time at or after the last change of what a path names, for caches to compare.
+        """Returns a time at or after the last change of a path, which caches compare.
 
-        What a CID names has never changed: that is 1970-01-01. What a mutable name points to may have
-        changed until this filesystem first saw it point to what it does now.
+        It is 1970-01-01 for a path that begins with a CID, because its content never changes. For a mutable
+        name, it is the time when this filesystem first resolved the name to its current CID.
 
         Raises:
-            FileNotFoundError: Verified directories prove that nothing is there.
-            OSError: The sources did not deliver.
+            FileNotFoundError: Verified directories prove that the path does not exist.
+            OSError: The sources failed.
         """
         path = self._strip_protocol(path)
         self._tree.node(path)
-        return self._tree.changed(path)
+        return self._tree.changed_at(path)
 
     def _open(
         self,

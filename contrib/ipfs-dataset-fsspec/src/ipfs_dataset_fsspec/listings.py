@@ -1,4 +1,4 @@
-"""Directories with the kinds and sizes of what is in them, remembered by CID."""
+"""Listings of directories with the kind and size of each entry, cached by CID."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 Kind = Literal["file", "directory", "link", "other"]
 
-_WINDOW = 64
-_KEPT_ENTRIES = 200_000
+_WINDOW = 64  # entries whose blocks are fetched together
+_MAX_CACHED_ENTRIES = 200_000
 
 
 @attrs.frozen
 class Child:
-    """One entry of a directory.
+    """An entry of a directory.
 
     Attributes:
-        size: Bytes of a file, 0 for a directory or symlink, None where there is nothing to count.
+        name: Its name.
+        cid: Its CID.
+        kind: Its kind; ``"other"`` if its block is not a valid UnixFS node.
+        size: The size of a file in bytes, 0 for a directory or symlink, None for other entries.
     """
 
     name: str
@@ -36,63 +39,64 @@ class Child:
 
 
 class Listings:
-    """Lists directories, each once as long as it is remembered.
+    """Lists directories, and caches up to 200,000 entries of those that were listed last.
 
     Args:
-        connections: Where to read.
-        keep: Whether to remember.
+        connections: The sources.
+        keep: Whether to cache listings.
     """
 
     def __init__(self, connections: Connections, *, keep: bool) -> None:
         self._connections = connections
-        self._room = _KEPT_ENTRIES if keep else 0
-        self._kept: dict[CID, list[Child]] = {}
+        self._max_entries = _MAX_CACHED_ENTRIES if keep else 0
+        self._cached: dict[CID, list[Child]] = {}  # those that were used last at the end
 
     def children(self, directory: ObjectDirectory) -> list[Child]:
-        """Returns a directory's entries, sorted by the bytes of their names.
+        """Returns the entries of a directory, sorted by the bytes of their names.
 
-        Files of one raw block have the size that the directory says; that of all others is in their first
-        block, which is fetched and verified.
+        The size of a file of one raw block is that which the directory declares. The sizes of other files are
+        in their first blocks, which are fetched and verified.
         """
         cid = directory.cid
         if cid is None:
-            directory.names()  # says that it cannot be listed, and why
+            directory.names()  # raises the error that explains why it cannot be listed
             return []
-        found = self._kept.pop(cid, None)
-        if found is None:
-            found = list(self._described(directory))
-        self._keep(cid, found)
-        return found
+        children = self._cached.pop(cid, None)
+        if children is None:
+            children = list(self._read(directory))
+        self._keep(cid, children)
+        return children
 
-    def _keep(self, cid: CID, found: list[Child]) -> None:
-        if len(found) > self._room:
+    def _keep(self, cid: CID, children: list[Child]) -> None:
+        """Caches a listing, and removes those that were used the longest time ago."""
+        if len(children) > self._max_entries:
             return
-        self._kept[cid] = found
-        used = sum(map(len, tuple(self._kept.values())))
-        for oldest in tuple(self._kept):
-            if used <= self._room:
+        self._cached[cid] = children
+        used = sum(map(len, tuple(self._cached.values())))
+        for oldest in tuple(self._cached):
+            if used <= self._max_entries:
                 return
-            used -= len(self._kept.pop(oldest, ()))
+            used -= len(self._cached.pop(oldest, ()))
 
-    def _described(self, directory: ObjectDirectory) -> Iterator[Child]:
-        fetcher, found = self._connections.fetcher(), list(directory.entries())
-        for start in range(0, len(found), _WINDOW):
-            # The blocks of this window and the next, so that there are always some on their way.
-            soon = found[start : start + 2 * _WINDOW]
-            fetcher.prefetch_blocks(entry.cid for entry in soon if not _tells_size(entry))
-            for entry in found[start : start + _WINDOW]:
+    def _read(self, directory: ObjectDirectory) -> Iterator[Child]:
+        fetcher, entries = self._connections.fetcher(), list(directory.entries())
+        for start in range(0, len(entries), _WINDOW):
+            # The blocks of the next window are fetched while those of this one are used.
+            soon = entries[start : start + 2 * _WINDOW]
+            fetcher.prefetch_blocks(entry.cid for entry in soon if not _declares_size(entry))
+            for entry in entries[start : start + _WINDOW]:
                 yield self._child(entry)
 
     def _child(self, entry: DirectoryEntry) -> Child:
         cid = entry.cid
-        if _tells_size(entry):
+        if _declares_size(entry):
             return Child(entry.name, str(cid), "file", entry.tsize)
         block = self._connections.fetcher().block(cid)
         return Child(entry.name, str(cid), *_kind_and_size(cid, block))
 
 
-def _tells_size(entry: DirectoryEntry) -> bool:
-    """Tells whether an entry's size in storage is that of a file; some importers leave it out."""
+def _declares_size(entry: DirectoryEntry) -> bool:
+    """Returns whether the size in a directory is that of the file; some importers leave it out."""
     return entry.cid.codec == RAW and not entry.cid.is_identity and entry.tsize > 0
 
 
@@ -102,5 +106,5 @@ def _kind_and_size(cid: CID, block: bytes) -> tuple[Kind, int | None]:
         if kind == "file":
             return "file", parse_file(cid, block).size
     except (FormatError, VerificationError):
-        return "other", None  # what is wrong with it is said where it is opened
+        return "other", None  # opening it raises the error
     return ("link" if kind == "symlink" else "directory"), 0

@@ -1,4 +1,4 @@
-"""Open files: buffered, bound to the CID that they had when opened, of use in other processes too."""
+"""Open files: buffered, and bound to a CID when they are opened, also in other processes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     from ipfs_dataset_core import Span
 
-# Enough to make lines cheap, and so little that reading a few bytes rarely needs a second block.
+# Large enough for reading lines, and so small that reading a few bytes rarely needs a second block.
 _BUFFER_BYTES = 16 << 10
 
 
 class PinnedFile(ObjectFile):
-    """A file that each process opens for itself, as threads and sockets do not survive a fork.
+    """A file that each process opens for itself, because threads and sockets do not survive a fork.
 
     Args:
-        open_file: Returns the file at a path.
-        path: What errors call the file.
-        pinned: What is opened.
+        open_file: Opens the file at a path.
+        path: The name of the file, for errors.
+        pinned: The path to open, which is the CID if that is known.
 
     Attributes:
-        pinned: What other processes open: the CID, or the path where nothing is proven.
-        cache: A cache of fsspec's through which reads go, None for none.
+        pinned: What other processes open: the CID, or the path if nothing is verified (``verify=False``).
+        cache: A cache of fsspec through which the file is read, or None.
     """
 
     mode = "rb"
@@ -37,7 +37,7 @@ class PinnedFile(ObjectFile):
         self.cache: Any = None
         self._open_file = open_file
         self.pinned = pinned
-        self._process, self._file = os.getpid(), open_file(pinned)
+        self._file, self._process = open_file(pinned), os.getpid()
         self.name = path
         self.size, self.cid, self.limits = self._file.size, self._file.cid, self._file.limits
         if self.cid is not None:
@@ -46,13 +46,13 @@ class PinnedFile(ObjectFile):
     def read_at(self, start: int, size: int) -> bytes:
         if self.cache is None:
             return self.fetch(start, start + size)
-        # A cache does not stop at the end of the file by itself.
+        # The cache itself does not stop at the end of the file.
         stop = min(start + size, self.size)
         data: bytes = self.cache._fetch(start, stop) if start < stop else b""  # noqa: SLF001 - fsspec's contract
         return data
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """Returns bytes of the file, past the cache."""
+        """Reads bytes from the file, not from the cache."""
         return self._here().read_at(start, stop - start)
 
     def prefetch(self, spans: Iterable[Span]) -> None:
@@ -60,22 +60,24 @@ class PinnedFile(ObjectFile):
 
     def _here(self) -> ObjectFile:
         if self._process != os.getpid():
-            self._process, self._file = os.getpid(), self._open_file(self.pinned)
+            # In this order, because other threads use the file as soon as the process is set.
+            self._file = self._open_file(self.pinned)
+            self._process = os.getpid()
         return self._file
 
 
 class IPFSFile(io.BufferedReader):
-    """What opening a path returns.
+    """An open file, as `IPFSDatasetFileSystem.open` returns it.
 
     Args:
         fs: The filesystem.
-        path: What was opened.
-        pinned: The CID that it had, where that is known already.
-        block_size: How many bytes a cache of fsspec's, such as ``blockcache``, fetches at once.
+        path: The path of the file.
+        pinned: The CID of the file, if it is known.
+        block_size: The number of bytes that a cache of fsspec, such as ``blockcache``, fetches at once.
 
     Attributes:
-        size: Bytes.
-        blocksize: As given.
+        size: The size of the file in bytes.
+        blocksize: The argument `block_size`.
     """
 
     raw: PinnedFile
@@ -91,7 +93,7 @@ class IPFSFile(io.BufferedReader):
 
     @property
     def cache(self) -> Any:
-        """The cache of fsspec's through which this file is read; ``blockcache`` sets one."""
+        """The cache of fsspec through which the file is read; ``blockcache`` sets it."""
         return self.raw.cache
 
     @cache.setter
@@ -105,14 +107,14 @@ class IPFSFile(io.BufferedReader):
 
     @closed.setter
     def closed(self, value: bool) -> None:
-        """Has no effect; ``blockcache`` sets it after it closed the file."""
+        """Has no effect; ``blockcache`` sets it after it has closed the file."""
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        """Returns bytes for such a cache, as of fsspec's own files."""
+        """Reads bytes for a cache of fsspec, which calls this method."""
         return self.raw.fetch(start, end)
 
     def info(self) -> dict[str, Any]:
-        """Returns what `IPFSDatasetFileSystem.info` said when the file was opened."""
+        """Returns the result of `IPFSDatasetFileSystem.info` when the file was opened."""
         cid = self.raw.cid
         return {
             "name": self.path,
@@ -123,11 +125,11 @@ class IPFSFile(io.BufferedReader):
 
     @property
     def details(self) -> dict[str, Any]:
-        """The same, as fsspec's own files call it."""
+        """The result of `info`, under the name that other files of fsspec have for it."""
         return self.info()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        # From Python 3.13 on, buffered files have one of their own, which refuses.
+        # Since Python 3.13, buffered files have a `__reduce_ex__`, which raises an error.
         return self.__reduce__()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
-"""Paths as this filesystem writes them: ``CID/a/b`` and ``ipns/name/a/b``, names as they are.
+"""Paths of this filesystem: ``CID/a/b`` and ``ipns/name/a/b``.
 
-As everywhere in fsspec, and other than in the URLs of IPFS itself, ``%`` and ``?`` in a path mean themselves.
+As everywhere in fsspec, and unlike in the URLs of IPFS, ``%`` and ``?`` in a path are ordinary characters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAMES = "ipns/"
 
 
 def canonical(path: Any) -> str:
-    """Returns a path or URL as this filesystem's paths are written."""
+    """Returns a path or URL in the form of this filesystem's paths."""
     text: str = stringify_path(path)
     protocol, separator, rest = text.partition("://")
     if separator and protocol.lower() in PROTOCOLS:
@@ -26,7 +26,7 @@ def canonical(path: Any) -> str:
 
 
 def split_name(path: str) -> tuple[str | None, str]:
-    """Returns the mutable name that a path begins with, None where that is a CID, and what follows."""
+    """Returns the mutable name at the start of a path, or None if that is a CID, and the rest of the path."""
     if not path.startswith(_NAMES):
         return None, path
     name, _, rest = path.removeprefix(_NAMES).partition("/")
@@ -34,23 +34,23 @@ def split_name(path: str) -> tuple[str | None, str]:
 
 
 def of_name(name: str) -> str:
-    """Returns the path of what a mutable name points to."""
+    """Returns the path of a mutable name."""
     return f"{_NAMES}{name}"
 
 
 def join(parent: str, name: str) -> str:
-    """Returns a path below another, which may be empty."""
+    """Returns the path of a name in a directory, or the directory itself if the name is empty."""
     return f"{parent}/{name}" if name else parent
 
 
 def url(path: str) -> str:
-    """Returns the URL by which the library knows a path.
+    """Returns the IPFS URL of a path.
 
     Raises:
-        AddressError: The path has characters that no name in IPFS can have.
+        AddressError: The path has characters that names in IPFS cannot have.
     """
     scheme = "ipns" if path.startswith(_NAMES) else "ipfs"
     try:
         return f"{scheme}://{quote(path.removeprefix(_NAMES), errors='surrogateescape')}"
     except UnicodeEncodeError:
-        raise AddressError(f"{path!r} has characters that no name in IPFS can have") from None
+        raise AddressError(f"{path!r} has characters that names in IPFS cannot have") from None

@@ -1,4 +1,4 @@
-"""Many files and ranges at once: what is wanted next is on its way while what has come is handed out."""
+"""Reading of many ranges of many files: the next ones are fetched while some are read."""
 
 from __future__ import annotations
 
@@ -19,120 +19,131 @@ _PIECE_BYTES = 1 << 20
 
 
 @attrs.frozen
-class Wanted:
-    """Bytes of a file, `start` and `end` as in a slice."""
+class FileRange:
+    """A range of bytes of a file.
+
+    Attributes:
+        path: The path of the file.
+        start: As in a slice: None for the start of the file, negative numbers count from the end.
+        end: Likewise; exclusive.
+    """
 
     path: str
     start: int | None = None
     end: int | None = None
 
     def span(self, size: int) -> Span:
-        """Returns where these bytes lie in a file of a size."""
+        """Returns the positions of the bytes in a file of this size."""
         start, stop, _ = slice(self.start, self.end).indices(size)
         return start, max(start, stop)
 
 
 def files_ahead(memory: int) -> int:
-    """Returns how many small files, or pieces of large ones, may be fetched before they are read.
+    """Returns the number of small files, or pieces of 1 MiB of large ones, to fetch before they are read.
 
-    Two lots are under way at a time, and together they must not fill more than half of the cache.
+    This number is fetched twice at a time, for the current window and the next one, which together must fit
+    in half of the cache.
+
+    Args:
+        memory: The size of the memory cache in bytes.
     """
     return max(1, memory // 4 // _PIECE_BYTES)
 
 
-def windows(items: Iterable[Wanted], files: int) -> Iterator[list[Wanted]]:
-    """Yields the items in runs that name up to so many different files."""
-    window: list[Wanted] = []
+def windows(ranges: Iterable[FileRange], files: int) -> Iterator[list[FileRange]]:
+    """Divides ranges, in order, into windows of up to this number of different files."""
+    window: list[FileRange] = []
     paths: set[str] = set()
-    for item in items:
-        if item.path not in paths and len(paths) == files:
+    for wanted in ranges:
+        if wanted.path not in paths and len(paths) == files:
             yield window
             window, paths = [], set()
-        window.append(item)
-        paths.add(item.path)
+        window.append(wanted)
+        paths.add(wanted.path)
     if window:
         yield window
 
 
-def contents(tree: Tree, items: Iterable[Wanted], ahead: int) -> Iterator[bytes | IPFSDatasetError]:
-    """Yields the bytes of each item in order, or the error that came instead.
+def read_ranges(
+    tree: Tree, ranges: Iterable[FileRange], ahead: int
+) -> Iterator[bytes | IPFSDatasetError]:
+    """Yields, for each range in order, its bytes or the error.
 
     Args:
-        tree: Finds the files.
-        items: What is wanted.
-        ahead: As of `files_ahead`.
+        tree: Opens the files.
+        ranges: The ranges.
+        ahead: The number of files or pieces to fetch ahead, from `files_ahead`.
     """
-    pending = windows(items, ahead)
-    window = next(pending, None)
-    _start(tree, window)
+    remaining = windows(ranges, ahead)
+    window = next(remaining, None)
+    _prefetch_files(tree, window)
     while window is not None:
-        following = next(pending, None)
-        _start(tree, following)
-        yield from _Window(tree, window).contents(ahead)
-        window = following
+        next_window = next(remaining, None)
+        _prefetch_files(tree, next_window)
+        yield from _Window(tree, window).read(ahead)
+        window = next_window
 
 
-def _start(tree: Tree, window: Sequence[Wanted] | None) -> None:
-    tree.prefetch(dict.fromkeys(item.path for item in window or ()))
+def _prefetch_files(tree: Tree, window: Sequence[FileRange] | None) -> None:
+    tree.prefetch(dict.fromkeys(wanted.path for wanted in window or ()))
 
 
 class _Window:
-    """Items of few files, opened together."""
+    """Ranges of a few files, which are opened together."""
 
-    def __init__(self, tree: Tree, items: Sequence[Wanted]) -> None:
-        self._items = items
+    def __init__(self, tree: Tree, ranges: Sequence[FileRange]) -> None:
+        self._ranges = ranges
         self._files: dict[str, ObjectFile | IPFSDatasetError] = {}
-        for path in dict.fromkeys(item.path for item in items):
+        for path in dict.fromkeys(wanted.path for wanted in ranges):
             try:
                 self._files[path] = tree.file(path)
             except IPFSDatasetError as error:
                 self._files[path] = error
 
-    def contents(self, pieces: int) -> Iterator[bytes | IPFSDatasetError]:
-        for batch in self._batches(pieces):
+    def read(self, max_pieces: int) -> Iterator[bytes | IPFSDatasetError]:
+        """Yields the bytes of each range, or the error; up to `max_pieces` pieces are fetched at a time."""
+        for batch in self._batches(max_pieces):
             self._prefetch(batch)
-            for item in batch:
-                yield self._read(item)
+            for wanted in batch:
+                yield self._read(wanted)
 
-    def _batches(self, pieces: int) -> Iterator[list[Wanted]]:
-        """Splits the items so that what is fetched for a batch is in the cache until it is read."""
-        batch: list[Wanted] = []
-        touched: set[tuple[str, int]] = set()
-        for item in self._items:
-            more = self._pieces(item, pieces)
-            if batch and len(touched | more) > pieces:
+    def _batches(self, max_pieces: int) -> Iterator[list[FileRange]]:
+        """Divides the ranges so that the pieces of a batch stay in the cache until they are read."""
+        batch: list[FileRange] = []
+        pieces: set[tuple[str, int]] = set()
+        for wanted in self._ranges:
+            more = self._pieces(wanted, max_pieces)
+            if batch and len(pieces | more) > max_pieces:
                 yield batch
-                batch, touched = [], set()
-            batch.append(item)
-            touched |= more
+                batch, pieces = [], set()
+            batch.append(wanted)
+            pieces |= more
         yield batch
 
-    def _pieces(self, item: Wanted, most: int) -> set[tuple[str, int]]:
-        """Returns the pieces of a file that an item touches, not more than matter."""
-        file = self._files[item.path]
+    def _pieces(self, wanted: FileRange, max_pieces: int) -> set[tuple[str, int]]:
+        """Returns the first pieces of a range, each as the path and the number of the piece."""
+        file = self._files[wanted.path]
         if isinstance(file, IPFSDatasetError):
             return set()
-        start, stop = item.span(file.size)
+        start, stop = wanted.span(file.size)
         numbers = range(start // _PIECE_BYTES, -(-stop // _PIECE_BYTES))
-        return {(item.path, number) for number in numbers[:most]}
+        return {(wanted.path, number) for number in numbers[:max_pieces]}
 
-    def _prefetch(self, batch: Sequence[Wanted]) -> None:
-        spans: dict[str, list[Span]] = {}
-        for item in batch:
-            file = self._files[item.path]
+    def _prefetch(self, batch: Sequence[FileRange]) -> None:
+        files: dict[str, tuple[ObjectFile, list[Span]]] = {}
+        for wanted in batch:
+            file = self._files[wanted.path]
             if not isinstance(file, IPFSDatasetError):
-                spans.setdefault(item.path, []).append(item.span(file.size))
-        for path, wanted in spans.items():
-            file = self._files[path]
-            with suppress(IPFSDatasetError):  # said where it is read
-                if not isinstance(file, IPFSDatasetError):
-                    file.prefetch(wanted)
+                files.setdefault(wanted.path, (file, []))[1].append(wanted.span(file.size))
+        for file, spans in files.values():
+            with suppress(IPFSDatasetError):  # reading raises it again
+                file.prefetch(spans)
 
-    def _read(self, item: Wanted) -> bytes | IPFSDatasetError:
-        file = self._files[item.path]
+    def _read(self, wanted: FileRange) -> bytes | IPFSDatasetError:
+        file = self._files[wanted.path]
         if isinstance(file, IPFSDatasetError):
             return file
-        start, stop = item.span(file.size)
+        start, stop = wanted.span(file.size)
         try:
             return file.read_at(start, stop - start)
         except IPFSDatasetError as error:

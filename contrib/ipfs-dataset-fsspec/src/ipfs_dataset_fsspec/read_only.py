@@ -1,4 +1,4 @@
-"""Every way to write that fsspec has, refused: its base would silently do nothing for some."""
+"""Errors for all methods of fsspec that write: the base class does nothing in some, without an error."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from ipfs_dataset_fsspec.errors import ReadOnlyError
 
 
 def refuse(what: str) -> NoReturn:
-    """Raises `ReadOnlyError`."""
+    """Raises `ReadOnlyError`.
+
+    Args:
+        what: What cannot be done, such as ``"remove 'CID/a'"``.
+    """
     raise ReadOnlyError(
-        f"Cannot {what}: this filesystem is read-only, as a CID always names the same content. To publish "
+        f"Cannot {what}: the filesystem is read-only, because a CID always has the same content. To publish "
         "files, use `ipfs add` or `ipfs-dataset`"
     )
 
 
 class ReadOnly:
-    """Refuses to write; comes before fsspec's base, whose other names for these methods lead here."""
+    """A base class before that of fsspec, whose aliases of these methods, such as `delete`, call them too."""
 
     def mkdir(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
         refuse(f"make directory {path!r}")

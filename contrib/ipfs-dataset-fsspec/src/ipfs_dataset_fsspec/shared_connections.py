@@ -1,4 +1,4 @@
-"""Connections that filesystems of equal options share: fsspec makes one filesystem for every thread."""
+"""Connections shared by filesystems with equal options, because fsspec makes a filesystem for each thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """Another thread of the parent may have held the lock at the moment of the fork."""
+    """Replaces the lock, which another thread of the parent may have held during the fork."""
     global _lock  # noqa: PLW0603 - a lock is replaced, not shared
     _lock = threading.Lock()
 
@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def connections(address: str | None, options: Options) -> Connections:
-    """Returns connections with these options, those that are in use already where there are any."""
+    """Returns the connections with these options that are in use, or new ones."""
     with _lock:
         for found in _living:
             if (found.address, found.options) == (address, options):

@@ -1,4 +1,4 @@
-"""What is at a path: a file, a directory or a symlink, resolved through verified directories."""
+"""Resolution of paths, through verified directories, to files, directories and symlinks."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Symlink:
 
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-# What is raised where a path leads nowhere, and never because a source fails.
-NOT_THERE = (AddressError, FormatError, FileNotFoundError)
+# Errors for paths that do not exist, which are never raised because a source failed.
+NOT_FOUND_ERRORS = (AddressError, FormatError, FileNotFoundError)
 
 Node = ObjectFile | ObjectDirectory | Symlink
 
 
 class Tree:
-    """Finds what paths name.
+    """Resolves and lists paths.
 
     Args:
-        connections: Where to read.
-        name_seconds: How long a mutable name is taken to point where it did; None for ever.
-        keep_listings: Whether directories that were listed are remembered; what a CID names never changes.
+        connections: The sources.
+        name_seconds: The number of seconds after which a mutable name is resolved again; None for never.
+        keep_listings: Whether listings are cached.
     """
 
     def __init__(
@@ -60,34 +60,35 @@ class Tree:
     ) -> None:
         self.connections = connections
         self._name_seconds = name_seconds
+        # The CID of each mutable name; when it was resolved, and when it was first resolved to this CID.
         self._names: dict[str, tuple[str, float]] = {}
         self._changed: dict[str, tuple[str, datetime]] = {}
         self._listings = Listings(connections, keep=keep_listings)
 
     def node(self, path: str) -> Node:
-        """Returns what is at a path.
+        """Returns the file, directory or symlink at a path.
 
         Raises:
-            AddressError: The path does not begin with a CID or name, or cannot be walked.
-            ObjectNotFoundError: Verified blocks prove that nothing is there.
-            FormatError: It leads through a symlink, or to what is no UnixFS node.
-            TransportError: The sources did not deliver.
+            AddressError: The path does not begin with a CID or mutable name, or cannot be resolved.
+            ObjectNotFoundError: Verified blocks prove that it does not exist.
+            FormatError: It goes through a symlink, or is not a UnixFS node.
+            TransportError: The sources failed.
         """
         try:
             return open_object(url(self.pinned(path)), self.connections)
         except FormatError as error:
-            return self._instead(path, error)
+            return self._symlink(path, error)
 
     def file(self, path: str) -> ObjectFile:
         """Returns the file at a path; raises like `node` and `as_file`."""
         return as_file(path, self.node(path))
 
     def children(self, directory: ObjectDirectory) -> list[Child]:
-        """Returns what a directory has, in order."""
+        """Returns the entries of a directory, in order."""
         return self._listings.children(directory)
 
     def exists(self, path: str) -> bool:
-        """Tells whether there is anything at a path; the blocks of a file are not fetched for that."""
+        """Returns whether a path exists, without fetching the blocks of a file."""
         try:
             pinned = self.pinned(path)
             root, _, rest = pinned.partition("/")
@@ -95,12 +96,12 @@ class Tree:
                 self.node(pinned)
                 return True
             found = open_object(url(root), self.connections)
-        except NOT_THERE:
+        except NOT_FOUND_ERRORS:
             return False
         return isinstance(found, ObjectDirectory) and found.contains(rest)
 
     def prefetch(self, paths: Iterable[str]) -> None:
-        """Starts fetching files that will be opened soon; what cannot be found is said by who opens it."""
+        """Starts fetching files that will be opened soon. Errors are ignored: opening raises them again."""
         below: dict[str, list[str]] = {}
         for path in paths:
             with suppress(IPFSDatasetError):
@@ -117,7 +118,7 @@ class Tree:
                     found.prefetch([file for file in files if file])
 
     def pinned(self, path: str) -> str:
-        """Returns the path with a mutable name in it replaced by the CID that it points to."""
+        """Returns the path with its mutable name, if any, replaced by the CID of the name."""
         name, rest = split_name(path)
         if name is None:
             return path
@@ -132,28 +133,32 @@ class Tree:
                 self._changed[name] = cid, datetime.now(timezone.utc)
         return join(cid, rest)
 
-    def changed(self, path: str) -> datetime:
-        """Returns when a mutable name in a path was first seen to point where it does; 1970 without one."""
+    def changed_at(self, path: str) -> datetime:
+        """Returns when the name in a path was first resolved to its current CID; 1970 if there is no name."""
         name, _ = split_name(path)
         if name is None:
             return _NEVER
         self.pinned(path)
-        # A name for which nothing is proven may have changed just now.
+        # Without verification, the CID is unknown, and the name may have changed just now.
         return self._changed.get(name, ("", datetime.now(timezone.utc)))[1]
 
     def forget_names(self) -> None:
-        """Makes every mutable name be looked up again."""
+        """Makes the next use of each mutable name resolve it again."""
         self._names.clear()
 
     def _is_fresh(self, since: float) -> bool:
         return self._name_seconds is None or time.monotonic() - since < self._name_seconds
 
-    def _instead(self, path: str, error: FormatError) -> Symlink:
-        """Returns the symlink at a path at which there is neither a file nor a directory.
+    def _symlink(self, path: str, error: FormatError) -> Symlink:
+        """Returns the symlink at a path that could not be opened.
+
+        Args:
+            path: The path.
+            error: The error of opening it.
 
         Raises:
-            ObjectNotFoundError: The path goes on below a file.
-            FormatError: As given, in all other cases.
+            ObjectNotFoundError: The path continues below a file.
+            FormatError: `error`, if there is no symlink.
         """
         name, pinned = split_name(self.pinned(path))
         if name is not None:
@@ -165,7 +170,7 @@ class Tree:
             kind = node_kind(cid, load(cid))
             if kind == "file":
                 raise ObjectNotFoundError(
-                    f"{path!r}: there is nothing called {name!r} below a file"
+                    f"{path!r} does not exist: {name!r} would be below a file"
                 )
             entry = lookup(cid, name, load) if kind != "symlink" else None
             if entry is None:
@@ -177,7 +182,7 @@ class Tree:
 
 
 def as_file(path: str, found: Node) -> ObjectFile:
-    """Returns what was found at a path, where it is a file.
+    """Returns the node at a path as a file.
 
     Raises:
         IsDirectoryError: It is a directory.
@@ -185,7 +190,7 @@ def as_file(path: str, found: Node) -> ObjectFile:
     """
     if isinstance(found, ObjectDirectory):
         raise IsDirectoryError(
-            f"{path!r} is a directory, not a file: list it, or name a file in it"
+            f"{path!r} is a directory, not a file: list it, or add the name of a file to the path"
         )
     if isinstance(found, Symlink):
         raise FormatError(f"{path!r} ({found.cid}) is a symlink, and symlinks are never followed")
