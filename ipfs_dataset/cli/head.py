@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
             print_line(f"{number}  {value_text(sample)}")
     if arguments.picture:
         from ipfs_dataset.operations.contact_sheet import contact_sheet  # noqa: PLC0415
+        from ipfs_dataset.operations.output_files import write_file  # noqa: PLC0415
 
-        classes = getattr(dataset, "classes", None)
-        contact_sheet(samples, classes).save(arguments.picture, format="PNG")
+        picture = io.BytesIO()
+        contact_sheet(samples, getattr(dataset, "classes", None)).save(picture, format="PNG")
+        write_file(arguments.picture, picture.getvalue())
     dataset.close()
     return 0
 

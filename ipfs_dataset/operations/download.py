@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import attrs
 
-from ipfs_dataset_core.errors import AddressError, FormatError, IPFSDatasetError, LimitError
+from ipfs_dataset.operations.output_files import named_errors
+from ipfs_dataset_core.errors import AddressError, FormatError, LimitError
 from ipfs_dataset_core.reading.files import VerifiedFile
 from ipfs_dataset_core.runtime.human import human_size
 from ipfs_dataset_core.toolkit.shared_folder import lock_file
@@ -173,7 +174,8 @@ def download_file(
     with _closing(data):
         if path.is_dir():
             raise AddressError(f"{str(path)!r} is a folder: name the file to write")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         # Counted in bytes, because that is what systems limit.
         stem = os.fsencode(path.name)[: _LONGEST_NAME - len(_PART)].decode("utf-8", "ignore")
         part = path.with_name(stem + _PART)
@@ -210,7 +212,8 @@ def _checked(folder: Path, name: str) -> Path:
         path = folder / relative
         if path.is_symlink() or path.is_dir():
             raise FormatError(f"{name!r}: {str(path)!r} exists and is not a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         # A name may only be too long together with the folder, or contain what this file system refuses.
         if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
@@ -242,14 +245,8 @@ def _write(
             raise AddressError(
                 f"{str(path)!r} exists with other content: name another place, or give --overwrite"
             )
-    try:
-        with _locked(part, path):
-            _write_part(path, data, found, part, progress)
-    except OSError as error:
-        if isinstance(error, IPFSDatasetError) or error.errno is None:
-            raise
-        # The error for a full disk contains no file name.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with named_errors(path), _locked(part, path):
+        _write_part(path, data, found, part, progress)
     found.written += 1
 
 
@@ -318,8 +315,9 @@ def _check_space(path: Path, data: bytes | ObjectFile, part: Path, start: int) -
     free = shutil.disk_usage(part.parent).free + max(0, there - start)
     if size - start > free:
         raise LimitError(
-            f"{str(path)!r} would take {human_size(size)}, but its disk has {human_size(free)} free: name "
-            "another place, or read it with a dataset, which needs no copy"
+            f"{str(path)!r} would take {human_size(size)}, but its disk has {human_size(free)} free: free "
+            "some space there and try again, name another place, or read it with a dataset, which needs no "
+            "copy"
         )
 
 
@@ -412,22 +410,24 @@ class _Record:
 
     def begin(self) -> None:
         """Starts recording."""
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        aside = self.scratch / f"{_OBJECT}.new"
-        aside.write_text(json.dumps(self._key), encoding="utf-8")
-        aside.replace(self.scratch / _OBJECT)
-        self._log = (self.scratch / _WRITTEN).open("a", encoding="ascii", newline="\n")
-        self._log.truncate(self._length)
+        with named_errors(self._folder):
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            aside = self.scratch / f"{_OBJECT}.new"
+            aside.write_text(json.dumps(self._key), encoding="utf-8")
+            aside.replace(self.scratch / _OBJECT)
+            self._log = (self.scratch / _WRITTEN).open("a", encoding="ascii", newline="\n")
+            self._log.truncate(self._length)
 
     def add(self, paths: list[Path], refused: list[str]) -> None:
         """Records that an item is done, with its files, and the reasons for leaving others out."""
         assert self._log is not None
         files = [[str(path.relative_to(self._folder)), *_state(path)] for path in paths]
-        self._log.write(json.dumps([files, refused]) + "\n")
-        self._length += 1
-        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_RECORDS:
-            self._flushed = time.monotonic()
-            self._log.flush()
+        with named_errors(self._folder):
+            self._log.write(json.dumps([files, refused]) + "\n")
+            self._length += 1
+            if time.monotonic() - self._flushed > _SECONDS_BETWEEN_RECORDS:
+                self._flushed = time.monotonic()
+                self._log.flush()
 
     @property
     def is_empty(self) -> bool:
@@ -461,11 +461,13 @@ def _recorded(contents: Contents, folder: Path) -> Iterator[_Record]:
     if scratch.is_symlink():
         raise AddressError(f"{str(scratch)!r} is a symlink that no download has made")
     is_new = not folder.exists()
-    scratch.mkdir(parents=True, exist_ok=True)
-    with _locked(scratch / _LOCK, folder):
+    with contextlib.ExitStack() as locked:
+        with named_errors(folder):
+            scratch.mkdir(parents=True, exist_ok=True)
+            locked.enter_context(_locked(scratch / _LOCK, folder))
         record = _Record(contents, folder)
-        record.begin()
         try:
+            record.begin()
             yield record
         except BaseException:
             record.close()

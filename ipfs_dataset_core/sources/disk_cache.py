@@ -298,14 +298,15 @@ class DiskCache:
 
     def _pause(self, error: OSError) -> None:
         """Stops writing for a while, because the disk is full or refuses."""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "is full"
+            remedy = "Free some space there, or give cache_dir= a folder on another disk"
+        else:
+            what = "cannot be written"
+            remedy = "To keep blocks, give cache_dir= a folder in which you can write"
         self._fail(
-            str(error),
-            f"The cache {self._folder.path} {'is full' if full else 'cannot be written'} ({error}): reading "
-            "continues without it. "
-            + ("Free some space there, or " if full else "To keep blocks, ")
-            + "give cache_dir= a folder on a disk with space"
-            + ("" if full else ", in which you can write"),
+            f"it {what} ({error}). {remedy}",
+            f"The cache {self._folder.path} {what} ({error}): reading continues without it. {remedy}",
         )
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
 

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 
 _SECONDS_TO_LOCK = 5
+# Errors of a system on which a disk or a quota is full, and which does not let this user write.
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+_REFUSED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def open_store(address: str, options: Options) -> Transport:
@@ -126,7 +129,9 @@ class FolderStore(Transport):
         try:
             self._folder.pin_blocks(cids)
         except OSError as error:
-            raise TransportError(f"{self.name}: cannot pin blocks: {error}") from error
+            raise TransportError(
+                f"{self.name}: cannot pin blocks: {error}{self._remedy(error)}"
+            ) from error
 
     def pinned_blocks(self) -> Iterator[CID]:
         try:
@@ -138,7 +143,9 @@ class FolderStore(Transport):
         try:
             self._folder.unpin_blocks(cids)
         except OSError as error:
-            raise TransportError(f"{self.name}: cannot remove pins of blocks: {error}") from error
+            raise TransportError(
+                f"{self.name}: cannot remove pins of blocks: {error}{self._remedy(error)}"
+            ) from error
 
     def pins(self) -> Iterator[Pin]:
         try:
@@ -152,7 +159,9 @@ class FolderStore(Transport):
         try:
             removed = self._folder.unpin(cid)
         except OSError as error:
-            raise TransportError(f"{self.name}: cannot remove the pin of {cid}: {error}") from error
+            raise TransportError(
+                f"{self.name}: cannot remove the pin of {cid}: {error}{self._remedy(error)}"
+            ) from error
         if not removed:
             raise ObjectNotFoundError(f"{self.name}: {cid} is not pinned")
 
@@ -160,11 +169,16 @@ class FolderStore(Transport):
         self._folder.close()
 
     def _remedy(self, error: OSError) -> str:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _REFUSED:
             return (
                 f". Blocks are written to {str(self._path)!r}: give a folder in which you can write"
             )
-        return _remedy_of_full_disk(error)
+        if error.errno in _FULL:
+            return (
+                ". Free some space there and publish again, which writes only missing blocks, or publish to "
+                "another place"
+            )
+        return ""
 
     def _lacks(self, cid: CID) -> str:
         lacks = f"has no block {cid}"
@@ -295,7 +309,7 @@ class CarWriter(Transport):
                     file.writelines((car_section_head(cid, len(block)), block))
             file.flush()
         except OSError as error:
-            raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
+            raise self._cannot_write(error) from error
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         missing = (self._linked | {cid.multihash}) - self._written
@@ -328,7 +342,7 @@ class CarWriter(Transport):
             self._part.replace(self._path)
             self._complete = True
         except OSError as error:
-            raise TransportError(f"{self.name}: {error}{_remedy_of_full_disk(error)}") from error
+            raise self._cannot_write(error) from error
 
     def close(self) -> None:
         """Removes a file that was not completed."""
@@ -338,6 +352,17 @@ class CarWriter(Transport):
             self._file.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+    def _cannot_write(self, error: OSError) -> TransportError:
+        remedy = ""
+        if error.errno in _FULL:
+            remedy = ". Free some space there, or publish to another place"
+        elif error.errno in _REFUSED:
+            remedy = (
+                f". The file is written in {str(self._path.parent)!r}: name one in a folder in which you can "
+                "write"
+            )
+        return TransportError(f"{self.name}: {error}{remedy}")
 
     def _open(self) -> BinaryIO:
         """Returns the file, which stays open, so that it cannot be replaced by a link between two writes."""
@@ -376,12 +401,6 @@ class CarWriter(Transport):
     def _note(self, cid: CID, block: bytes) -> None:
         self._written.add(cid.multihash)
         self._linked |= {link.multihash for link in links(cid, block) if not link.is_identity}
-
-
-def _remedy_of_full_disk(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return ". Free some space there, or publish to another place"
-    return ""
 
 
 def _lock(descriptor: int) -> bool:

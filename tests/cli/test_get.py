@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -411,6 +413,34 @@ def test_a_download_that_writes_nothing_leaves_no_folder(store, tmp_path):
     (tmp_path / "out").mkdir()
     assert run("get", cid, "--from", store.address, "-o", tmp_path / "out").status == 1
     assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("file", ["object.json.new", "written.jsonl"])
+def test_a_full_disk_is_an_error_with_the_name_of_the_folder_and_a_rerun_continues(
+    store, tmp_path, monkeypatch, file
+):
+    """The record of the download is the first file that does not fit."""
+    out = tmp_path / "out"
+    arguments = ("get", store.tree(members(3)), "--from", store.address, "-o", out)
+    really_open = io.open
+
+    class Full(io.FileIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def opened(path, mode="r", *more, **named):
+        if "b" not in mode and os.fspath(path).endswith(file):
+            return io.TextIOWrapper(io.BufferedWriter(Full(path, "w")))
+        return really_open(path, mode, *more, **named)
+
+    with monkeypatch.context() as full:
+        full.setattr(io, "open", opened)
+        done = run(*arguments)
+    assert (done.status, done.out) == (1, "")
+    assert f"{str(out)!r}: No space left on device. Free some space there" in done.err
+    assert out.exists() == (file == "written.jsonl")
+    assert run(*arguments).status == 0
+    assert files_in(out) == members(3)
 
 
 @pytest.mark.parametrize(

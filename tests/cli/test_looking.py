@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -108,6 +109,16 @@ def test_head_draws_a_contact_sheet(store, objects, tmp_path):
         assert sheet.width > 3 * 128
         colours = {colour for _, colour in sheet.getcolors(1 << 20)}
     assert {(i, 0, 0) for i in range(5)} <= colours
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_head_says_which_picture_cannot_be_written(store, objects, tmp_path):
+    picture = tmp_path / "fifo"
+    os.mkfifo(picture)
+    done = run("head", objects["published"], "--from", store.address, "--picture", picture)
+    assert done.status == 1
+    assert f"{str(picture)!r}: it is a FIFO" in done.err
+    assert len(done.out.splitlines()) == 5
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,29 @@ def test_a_store_that_may_only_be_read_is_read_and_tells_what_to_do_where_it_is_
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
 def test_what_to_do_is_told_where_a_folder_may_not_be_written(tmp_path, number):
     error = OSError(number, os.strerror(number))
-    assert ("can write" in FolderStore(tmp_path)._remedy(error)) == (number != errno.ENOSPC)
+    remedy = FolderStore(tmp_path)._remedy(error)
+    assert ("publish again" if number == errno.ENOSPC else "can write") in remedy
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("late", [False, True], ids=["at the start", "at the end"])
+def test_a_car_that_cannot_be_written_leaves_nothing_and_tells_what_to_do(
+    tmp_path, monkeypatch, number, late
+):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    writer = CarWriter(tmp_path / "out.car")
+    if late:
+        writer.put_blocks(ALL)
+        monkeypatch.setattr(os, "fsync", refuse)
+    else:
+        monkeypatch.setattr(Path, "open", refuse)
+    advice = "Free some space" if number == errno.EDQUOT else "folder in which you can write"
+    with pytest.raises(TransportError, match=rf"out\.car: .*{advice}"):
+        writer.pin(ROOT) if late else writer.put_blocks(ALL)
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
