@@ -102,10 +102,13 @@ class Ranges(Recorder):
         super().__init__(*arguments, **attributes)
         self.starts: list[int] = []
         self.closed: list[int] = []
+        # Kept, because garbage collection would close them.
+        self.streams: list[io.BytesIO] = []
 
     def open_range(self, cid, start, stop):
         self.starts.append(start)
-        return Recorded(super().open_range(cid, start, stop).read(), self.closed)
+        self.streams.append(Recorded(super().open_range(cid, start, stop).read(), self.closed))
+        return self.streams[-1]
 
 
 class ToTheEnd(KeptStream[Leaf]):
@@ -271,6 +274,22 @@ def test_a_stream_of_a_reader_that_has_moved_back_is_closed_and_another_opened(m
     assert source.closed == [3 * CHUNK]
     kept.close()
     assert source.closed == [3 * CHUNK, 3 * CHUNK]
+
+
+def test_leaves_beyond_the_end_of_an_open_range_are_fetched_with_another(make_bulk):
+    class ToLeaf6(KeptStream[Leaf]):
+        def span(self, start, stop):
+            return start, max(stop, 6 * CHUNK)
+
+    source = Ranges(FILES["kubo-cidv1"][1])
+    layout, kept = layout_of("kubo-cidv1"), ToLeaf6()
+    bulk = make_bulk(source)
+    for first, stop in ((0, 3), (3, 8)):
+        wanted = want_leaves(layout, first, stop)
+        bulk.fetch_leaves(layout, wanted.left, kept)
+        assert_landed(wanted, first, stop)
+    assert source.starts == [0, 6 * CHUNK]
+    assert source.closed == [6 * CHUNK, 2 * CHUNK]
 
 
 def test_the_stream_of_another_reader_is_closed_after_its_leaves(make_bulk):
