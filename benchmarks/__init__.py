@@ -1,1 +1,1 @@
-"""Measures this library beside the limit and beside what its users would take otherwise; see README.md."""
+"""Compares this library with the limit of the machine and with other libraries; see README.md."""

@@ -34,13 +34,17 @@ def _parser() -> argparse.ArgumentParser:
     names = f"tasks: {', '.join((*TASKS, *OTHER_TASKS))}; curves: {', '.join(CURVES)}"
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help=names)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants, such as ours limit")
-    parser.add_argument("--rounds", type=int, help="of each contestant (default: 5; of curves 3)")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds of each contestant (default: 5; of curves: 3)"
+    )
     parser.add_argument("--scale", type=float, help="multiplies all amounts of data (default: 1)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, 3 rounds")
     parser.add_argument("--data", type=Path, help="folder for the data; kept between runs")
-    parser.add_argument("--node", metavar="MULTIADDR", help="a node that runs, in place of our own")
-    parser.add_argument("--gateway", metavar="URL", help="that node's gateway")
-    parser.add_argument("--node-pid", type=int, help="its process, to know its CPU time")
+    parser.add_argument("--node", metavar="MULTIADDR", help="a running node, instead of a new one")
+    parser.add_argument("--gateway", metavar="URL", help="the gateway of that node")
+    parser.add_argument(
+        "--node-pid", type=int, help="the process of that node, to measure its CPU time"
+    )
     parser.add_argument("--out", type=Path, help="folder for the results")
     return parser
 
@@ -49,13 +53,13 @@ def _node(arguments: argparse.Namespace, data: Path, stack: ExitStack) -> Node:
     if arguments.node:
         return GivenNode(arguments.node, arguments.gateway, arguments.node_pid)
     if reason := why_no_kubo():
-        raise SystemExit(f"Nothing to measure against: {reason}")
+        raise SystemExit(f"A Kubo node is needed: {reason}")
     data.mkdir(parents=True, exist_ok=True)
     return stack.enter_context(OwnNode(data / "repo"))
 
 
 def _where(arguments: argparse.Namespace) -> Path:
-    """Only whole runs go where readers of the documentation see them."""
+    """Returns the folder for the results: that of the documentation only for whole runs."""
     if arguments.out:
         return Path(arguments.out)
     whole = arguments.scale == 1 and not arguments.tasks and not arguments.only
@@ -63,7 +67,7 @@ def _where(arguments: argparse.Namespace) -> Path:
 
 
 def _tasks(arguments: argparse.Namespace, suite: Suite) -> bool:
-    """Returns whether all went well."""
+    """Runs tasks, prints their results, and returns whether all succeeded."""
     chosen = [{**TASKS, **OTHER_TASKS}[name] for name in arguments.tasks or TASKS]
     for results in suite.run(chosen, only=arguments.only):
         publish_tasks(results, _where(arguments))
@@ -72,6 +76,7 @@ def _tasks(arguments: argparse.Namespace, suite: Suite) -> bool:
 
 
 def _curves(arguments: argparse.Namespace, scaling: Scaling) -> bool:
+    """Measures curves, prints their tables, and returns True."""
     chosen = [CURVES[name] for name in arguments.tasks or CURVES]
     for results in scaling.run(chosen):
         publish_curves(results, _where(arguments))
@@ -81,7 +86,7 @@ def _curves(arguments: argparse.Namespace, scaling: Scaling) -> bool:
 
 
 def main(command_line: Sequence[str] | None = None) -> int:
-    """Runs what the command line names, and says where the results are."""
+    """Runs the tasks or curves of the command line, and prints the folder of the results."""
     parser = _parser()
     arguments = parser.parse_args(command_line)
     if arguments.part == "scaling":
@@ -91,19 +96,19 @@ def main(command_line: Sequence[str] | None = None) -> int:
             setattr(arguments, name, value)
     known = {**TASKS, **OTHER_TASKS} if arguments.part == "tasks" else CURVES
     if unknown := set(arguments.tasks or ()) - set(known):
-        parser.error(f"there is no {', '.join(sorted(unknown))}, only {', '.join(known)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     if bool(arguments.node) != bool(arguments.gateway):
-        parser.error("--node and --gateway belong together")
+        parser.error("--node and --gateway must be given together")
     data = arguments.data or cache_folder() / "data"
     with ExitStack() as stack:
         node, workers = _node(arguments, data, stack), stack.enter_context(Workers())
         settings = {"scale": arguments.scale, "rounds": arguments.rounds}
         if arguments.part == "tasks":
-            well = _tasks(arguments, Suite(node, workers, data, **settings))
+            succeeded = _tasks(arguments, Suite(node, workers, data, **settings))
         else:
-            well = _curves(arguments, Scaling(node, workers, data, **settings))
+            succeeded = _curves(arguments, Scaling(node, workers, data, **settings))
     print(f"\nWritten to {_where(arguments)}")
-    return 0 if well else 1
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

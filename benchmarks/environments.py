@@ -1,7 +1,7 @@
-"""A virtual environment for each peer, made on demand by uv in a cache folder outside of the repository.
+"""A virtual environment for each other library, made by uv when it is needed, in a cache folder.
 
-Peers want different versions of the same libraries, and none of them belongs into ours. A peer that cannot
-be installed is said to be so in the results, with the reason.
+The libraries need different versions of the same packages. If one cannot be installed, the results contain
+the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 ORIGINAL = "IPFS_DATASET_BENCH_ORIGINAL"
 OURS = "ours"
 
-# By name: what is installed. "torch" is pinned to the version that we run with, for all alike.
+# The requirements of each environment; "torch" is pinned to the version of this environment in all of them.
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "plain": ("urllib3", "requests"),
     "fsspec": ("fsspec[http]", "requests"),
@@ -32,34 +32,34 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
 
 
 class UnavailableError(Exception):
-    """A peer cannot take part; the message says why."""
+    """A contestant cannot take part, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter, and the versions of what is of interest in it."""
+    """An interpreter, and the versions of its required packages."""
 
     python: str
     versions: dict[str, str]
 
 
 def cache_folder() -> Path:
-    """Returns where environments, data and results are kept between runs."""
+    """Returns the folder in which environments, data and results are kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ipfs-dataset-benchmarks"
 
 
 def prepare(name: str) -> Environment:
-    """Returns the environment of a peer, made if it is not there.
+    """Returns an environment; creates it if it does not exist.
 
     Raises:
-        UnavailableError: It cannot be made.
+        UnavailableError: It cannot be created.
     """
     if name == OURS:
         versions = {package: metadata.version(package) for package in ("ipfs-dataset", "torch")}
         return Environment(sys.executable, versions)
     if name == "original" and not os.environ.get(ORIGINAL):
-        raise UnavailableError(f"{ORIGINAL} does not name the folder of its source")
+        raise UnavailableError(f"set {ORIGINAL} to the folder of its source")
     requirements = [_pinned(requirement) for requirement in ENVIRONMENTS[name]]
     key = hashlib.sha256(repr((sys.version, requirements)).encode()).hexdigest()[:12]
     folder = cache_folder() / "environments" / f"{name}-{key}"
@@ -82,7 +82,7 @@ def _uv() -> str:
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
     if found is None:
-        raise UnavailableError("there is no uv, which makes the peers' environments")
+        raise UnavailableError("uv, which creates the environments, is not installed")
     return found
 
 
@@ -95,7 +95,7 @@ def _pinned(requirement: str) -> str:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no error output"])[-1]
         raise UnavailableError(f"it could not be installed: {last.strip()}")
 
 

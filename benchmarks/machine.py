@@ -1,4 +1,4 @@
-"""What the results were measured on: no names, no paths."""
+"""Describes the machine of the results, without names and paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
-    """Returns processor, memory, system, versions, and how busy the machine was."""
+    """Returns processor, memory, system, versions, and the load of the machine."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),

@@ -1,11 +1,11 @@
-"""Reads and publishes with the tasks of Ray, and of a pool of processes, beside one process.
+"""Compares reading and publishing by tasks of Ray and by a pool of processes with a single process.
 
     python -m benchmarks.many_machines --mib 256 --rounds 3
 
-All on this machine, so what it shows is what the engine costs, not what more machines bring. The data are in
-a Kubo of its own. What is read are samples of 100 KiB in a published dataset; what is published are such
-samples, new ones in each round. Ray and `contrib/ipfs-dataset-ray` are in the dependency group `interop`.
-The numbers are printed, not judged.
+Everything runs on this machine, so the figures show the cost of the engine, not the gain of more machines.
+The data are in a temporary Kubo node. A published dataset with samples of 100 KiB is read, and such samples,
+new ones in each round, are published. Ray and `contrib/ipfs-dataset-ray` are in the dependency group
+`interop`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 
 def sample(number: int) -> bytes:
-    """Returns a sample that no other number has."""
+    """Returns the sample with a number; samples of different numbers differ."""
     return np.random.default_rng(number).bytes(SAMPLE_BYTES)
 
 
@@ -48,13 +48,13 @@ def samples(first: int, count: int) -> Iterator[tuple[bytes, int]]:
 
 
 def bytes_in(split: DatasetSplit) -> int:
-    """Reads a split, and returns how many bytes its samples have."""
+    """Reads a split and returns the number of bytes of its samples."""
     with split:
         return sum(len(data) for data, _ in split)
 
 
 def export_part(address: str, part: tuple[int, int, int]) -> dict[str, Any]:
-    """Publishes a part in a process of a pool."""
+    """Publishes a part of a dataset: its number, its first sample, and the number of its samples."""
     number, first, count = part
     exporter = IPFSDatasetExporter(address, progress=False)
     return exporter.export_part(samples(first, count), part=number)
@@ -64,9 +64,9 @@ class Measurement:
     """All contestants on one node.
 
     Args:
-        address: The node.
-        count: How many samples are read, and published.
-        workers: Processes of the pool, and CPUs of Ray.
+        address: The multiaddr of the node.
+        count: Number of samples that are read, and that are published.
+        workers: Number of processes of the pool, and of CPUs of Ray.
     """
 
     def __init__(self, address: str, count: int, workers: int) -> None:
@@ -78,7 +78,7 @@ class Measurement:
         self.next = count
 
     def contestants(self, pool: ProcessPoolExecutor) -> dict[str, Callable[[], None]]:
-        """Returns what is timed, by name."""
+        """Returns the timed functions by name."""
         return {
             "read, one process": self.read_alone,
             f"read, splits in {self.workers} processes": partial(self.read_in_pool, pool),
@@ -98,7 +98,7 @@ class Measurement:
         self.check(sum(pool.map(bytes_in, splits)))
 
     def read_in_ray(self) -> None:
-        import ray  # noqa: PLC0415 - read by Ray's contestants alone
+        import ray  # noqa: PLC0415 - only for the contestants with Ray
         from ipfs_dataset_ray import IPFSDatasource  # noqa: PLC0415
 
         source = IPFSDatasource(self.cid, self.address, split_bytes=SPLIT_BYTES)
@@ -132,17 +132,17 @@ class Measurement:
         rows.write_datasink(IPFSDatasink(self.address, columns=["data", "number"]))
 
     def take(self) -> int:
-        """Returns the number of the first of as many new samples: a node takes a block only once."""
+        """Returns the number of the first of `count` new samples, because a node stores a block only once."""
         first, self.next = self.next, self.next + self.count
         return first
 
     def check(self, found: int) -> None:
         if found != self.count * SAMPLE_BYTES:
-            raise SystemExit(f"{found} bytes were read, of {self.count * SAMPLE_BYTES}")
+            raise SystemExit(f"{found} bytes were read instead of {self.count * SAMPLE_BYTES}")
 
 
 def start_ray(workers: int, folder: str) -> None:
-    """Starts a cluster on the loopback interface, which reports nothing to anybody."""
+    """Starts a Ray cluster on the loopback interface, without usage reports."""
     os.environ.update(
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         RAY_AUTH_MODE="disabled",
@@ -165,9 +165,11 @@ def start_ray(workers: int, folder: str) -> None:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, and prints a table."""
     parser = argparse.ArgumentParser(prog="benchmarks.many_machines")
-    parser.add_argument("--mib", type=int, default=256, help="how much is read, and published")
+    parser.add_argument(
+        "--mib", type=int, default=256, help="amount that is read, and that is published"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
@@ -184,7 +186,7 @@ def main() -> None:
                 count = max(1, arguments.mib * MIB // SAMPLE_BYTES)
                 measured = Measurement(node.api, count, arguments.workers)
                 contestants = measured.contestants(pool)
-                for run in contestants.values():  # processes are started, and import what they need
+                for run in contestants.values():  # starts the processes and their imports
                     run()
                 seconds: dict[str, list[float]] = {name: [] for name in contestants}
                 for _ in range(arguments.rounds):

@@ -1,28 +1,28 @@
-"""What is measured: tasks, who takes part, and what each is to reach. Standard library only."""
+"""Tasks, their contestants and their targets. Imports only the standard library."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-# What a result is judged by. "rate" is samples a second, or bytes where the samples are pieces of a stream.
+# The figure of a result: "rate" is samples per second, or bytes if the samples are pieces of a stream.
 Metric = Literal["rate", "first_ms", "item_ms"]
-# Whether the pieces, joined, are compared; or the samples, in any order; or only what the contestant says.
+# Compares the joined pieces, the samples in any order, or nothing.
 Digest = Literal["stream", "samples", "none"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a contestant is told.
+    """The arguments of a contestant.
 
     Attributes:
         gateway: URL of the gateway, without a slash at the end.
         api: Multiaddr of the node's RPC API.
-        facts: About the data, as their builder returned them; "cid" is always there.
-        samples: After how many samples it is stopped; None reads all.
-        salt: Differs in each run, for tasks whose data must be new.
-        scratch: An empty folder for this run alone.
-        options: As the task says, such as the number of workers.
+        facts: Facts about the data, as returned by their builder, and always "cid".
+        samples: Number of samples after which it is stopped; None reads all.
+        salt: A different number in each run, for tasks whose data must be new.
+        scratch: An empty folder for this run.
+        options: Options of the task, such as the number of workers.
     """
 
     gateway: str
@@ -44,21 +44,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Someone who does a task.
+    """A library, or a limit, that runs a task.
 
     Attributes:
         adapter: The module in `benchmarks.contestants`.
-        function: The function there. What it does before it returns its iterator is preparation and is not
-            timed.
-        environment: In which environment of `benchmarks.environments` it runs.
-        samples: After how many samples it is stopped, at scale 1: who is slow need not read all, for rates
-            are compared.
-        label: What tables call it.
-        options: Added to the task's.
-        data: Its own data, where it cannot read the task's.
-        bare: Whether it moves all bytes and knows no samples: its rate counts all of them as read, and its
-            bytes are not compared.
-        compared: Whether its samples are compared with the others'.
+        function: The function in that module. Its work before it returns its iterator is not timed.
+        environment: The environment of `benchmarks.environments` in which it runs.
+        samples: Number of samples after which it is stopped at scale 1; a slow contestant need not read all,
+            because rates are compared.
+        label: Its name in tables.
+        options: Added to the options of the task.
+        data: Its own data, if it cannot read those of the task.
+        bare: Whether it transfers all bytes without splitting them into samples: its rate counts all samples
+            as read, and its bytes are not compared.
+        compared: Whether its samples are compared with those of the others.
     """
 
     adapter: str
@@ -78,14 +77,14 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Target:
-    """What a contestant of ours is to reach, measured against another of the same task.
+    """A target of a contestant, in comparison with another one of the same task.
 
     Attributes:
-        of: Name of ours.
-        against: Name of the other; None judges `of` alone.
-        kind: "ratio" of the metric at the least; "above" the other's milliseconds at the most; "peak_mb"
-            of memory above the imports at the most.
-        value: How much.
+        of: Name of the contestant.
+        against: Name of the other one; None for a target without comparison.
+        kind: "ratio": minimum ratio of the metric; "above": maximum difference in milliseconds; "peak_mb":
+            maximum memory above the imports, in MB.
+        value: The minimum or maximum.
     """
 
     of: str
@@ -96,12 +95,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Task:
-    """Something users do, and who does it.
+    """Something users do, and its contestants.
 
     Attributes:
         data: Name of the data in `benchmarks.data`.
-        rounds: At the most this many, for what takes long or hardly varies.
-        own_node: Runs on a node of its own, which is thrown away, since it writes.
+        rounds: Maximum number of rounds, for tasks that take long or hardly vary.
+        own_node: Whether it runs on a temporary node, because it writes.
     """
 
     name: str
@@ -117,5 +116,5 @@ class Task:
 
 
 def as_plain(value: Any) -> dict[str, Any]:
-    """Returns a record of this module as what JSON can hold."""
+    """Returns a dataclass of this module as a dictionary for JSON."""
     return asdict(value)

@@ -1,4 +1,4 @@
-"""The node that is read from: one of our own, whose repository stays, or one that runs already."""
+"""The node that is read from: a new one with a repository that is kept, or one that is running already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Node(Protocol):
-    """What tasks need of a node."""
+    """The interface of a node for tasks."""
 
     @property
     def api(self) -> str:
@@ -31,18 +31,18 @@ class Node(Protocol):
 
     @property
     def identity(self) -> str:
-        """Tells nodes apart: what one has, another does not."""
+        """An identifier of the node and its data."""
 
     @property
     def pid(self) -> int | None:
-        """The number of its process, None where it is not ours."""
+        """The number of its process; None if unknown."""
 
     def add_path(self, path: Path, *options: str) -> str:
         """Adds a file or folder and returns its CID."""
 
 
 class OwnNode(KuboNode):
-    """A Kubo of ours, offline and on loopback, on a repository that is made at the first start."""
+    """A Kubo node, offline and on loopback, whose repository is created at the first start."""
 
     def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
         super().__init__(repo, config)
@@ -73,7 +73,7 @@ class OwnNode(KuboNode):
 
 @dataclass(frozen=True)
 class GivenNode:
-    """A node that somebody runs; data are added to it and stay there."""
+    """A node that is running already; data are added to it and stay there."""
 
     api: str
     gateway: str
@@ -88,8 +88,8 @@ class GivenNode:
 
 
 @contextmanager
-def throw_away_node() -> Iterator[OwnNode]:
-    """Runs a node whose repository goes when it does."""
+def temporary_node() -> Iterator[OwnNode]:
+    """Runs a node whose repository is deleted afterwards."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-node-") as folder,
         OwnNode(Path(folder) / "repo") as node,
@@ -103,5 +103,5 @@ def _add(
     command = [*program, "add", "-Q", "-r", *options, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise SystemExit(f"The node does not take {path.name}: {done.stderr.strip()}")
+        raise SystemExit(f"{path.name} could not be added to the node: {done.stderr.strip()}")
     return done.stdout.strip()

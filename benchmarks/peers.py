@@ -1,15 +1,15 @@
-"""Peers over Bitswap, beside the gateway and beside Kubo itself: ``python -m benchmarks.peers``.
+"""Compares peers over Bitswap with the gateway and with Kubo itself: ``python -m benchmarks.peers``.
 
-Two Kubo nodes on loopback, in repositories that go afterwards: one has the data, the other is empty. Between
-the readers and the first node is a line with a delay, for its swarm and for its gateway. What is read: a file
-in order, the samples of a TAR, those of a ZIP in random order in batches, and the files of a folder, with
-datasets of this library; and the same objects with ``ipfs get`` in the second node, which is connected
-through the line, and whose repository is emptied between the runs.
+There are two temporary Kubo nodes on loopback: one has the data, the other is empty. A line with a delay
+connects the readers with the swarm and with the gateway of the first node. Datasets of this library read a
+file in order, the samples of a TAR, those of a ZIP in random order in batches, and the files of a folder. The
+second node, which is connected through the line, gets the same objects with ``ipfs get``; its repository is
+emptied between the runs.
 
-Contestants alternate, each run in a process of its own, whose imports are not timed. The table has the
-fastest run of each, its CPU time (of ``ipfs get`` that of the second node), and the most memory that it took
-beyond its imports. A line costs latency only: neither TCP's slow start nor a bandwidth is imitated, which
-favours what comes over one HTTP connection.
+Contestants alternate, and each run is a process of its own whose imports are not timed. The table has the
+fastest run of each, its CPU time (for ``ipfs get`` that of the second node), and its peak memory above its
+imports. The line only adds latency. It has no limited bandwidth and no slow start of TCP, which is an
+advantage for one HTTP connection.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ADD = ("add", "-Q", "-r", "--cid-version=1", "--raw-leaves", "--chunker=size-10
 
 
 def _read(kind: str, cid: str, address: str) -> Iterator[int]:
-    """Yields how many bytes each sample of an object has, or each piece of a plain file."""
+    """Yields the number of bytes of each sample of an object, or of each piece of a plain file."""
     obj = IPFSObject(cid, FORMATS[kind])
     if kind == "zip":
         with closing(IPFSDataset(obj, address)) as by_number:
@@ -65,7 +65,7 @@ def _read(kind: str, cid: str, address: str) -> Iterator[int]:
 
 def _measure(kind: str, cid: str, address: str) -> dict[str, float]:
     """Reads an object in this process; returns seconds, CPU seconds, samples and bytes."""
-    IPFSIterableDataset(IPFSObject(cid), address).close()  # imports what reads from there
+    IPFSIterableDataset(IPFSObject(cid), address).close()  # imports the transport
     forget_peak()
     imported = peak_mb()
     started, used = time.monotonic(), own_cpu_seconds()
@@ -83,11 +83,11 @@ class Comparison:
     """All contestants at one distance.
 
     Args:
-        node: Has the data.
-        cids: The objects, by their kinds.
-        folder: For the second node, and what it writes.
-        round_trip_ms: Of the line.
-        contestants: Of `CONTESTANTS`.
+        node: The node with the data.
+        cids: The CIDs of the objects by kind.
+        folder: Folder for the second node and its output.
+        round_trip_ms: Round trip of the line in milliseconds.
+        contestants: Some of `CONTESTANTS`.
     """
 
     def __init__(
@@ -148,12 +148,12 @@ class Comparison:
         size = sum(path.stat().st_size for path in files)
         shutil.rmtree(out) if out.is_dir() else out.unlink()
         connected = second.cli("swarm", "peers").decode().split()
-        assert connected == [peer], f"the nodes have met without the line: {connected}"
+        assert connected == [peer], f"the nodes are connected without the line: {connected}"
         return {"seconds": seconds, "cpu": cpu, "samples": len(files), "bytes": size}
 
 
 def _add_data(node: KuboPeer, folder: Path, arguments: argparse.Namespace) -> dict[str, str]:
-    """Makes the objects; returns their CIDs by kind."""
+    """Creates the objects and returns their CIDs by kind."""
     kinds = dict.fromkeys(arguments.kinds)
     path = folder / "data"
     count = max(1, arguments.mib * MIB // 10 // _MEMBER_BYTES)
@@ -201,8 +201,10 @@ def main(command_line: Sequence[str] | None = None) -> int:
     """Measures, and prints a table; or reads one object in this process."""
     parser = argparse.ArgumentParser(prog="benchmarks.peers", description=__doc__)
     parser.add_argument("--read", nargs=3, metavar=("KIND", "CID", "ADDRESS"))
-    parser.add_argument("--mib", type=int, default=1024, help="of the file; archives have a tenth")
-    parser.add_argument("--files", type=int, default=2000, help="in the folder")
+    parser.add_argument(
+        "--mib", type=int, default=1024, help="size of the file; archives have a tenth"
+    )
+    parser.add_argument("--files", type=int, default=2000, help="number of files in the folder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latencies", type=float, nargs="+", default=[0, 50, 100], metavar="MS")
     parser.add_argument(
@@ -214,7 +216,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
         print(json.dumps(_measure(*arguments.read)))
         return 0
     if reason := why_no_kubo():
-        raise SystemExit(f"Nothing to measure against: {reason}")
+        raise SystemExit(f"A Kubo node is needed: {reason}")
     print(
         "| what | round trip, ms | from | MB/s | samples/s | s | CPU s | MB of memory |\n"
         + "| --- " * 8

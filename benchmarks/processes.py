@@ -1,4 +1,4 @@
-"""The processes in which contestants run: one a module and environment, which forks for each run."""
+"""The processes in which contestants run: one for each module and environment, which forks for each run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 900.0  # after which a contestant has failed
+# A contestant that takes longer has failed.
+SECONDS = 900.0
 _IMPORT_SECONDS = 300.0
-_LOOK_EVERY = 0.05
+# Seconds between two measurements of memory.
+_INTERVAL = 0.05
 
 
 class FailedError(Exception):
-    """A contestant did not finish; the message says what it said."""
+    """A contestant did not finish, for the reason in the message."""
 
 
 class Worker:
@@ -40,39 +42,39 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that all that it started can be ended with it
-            # Users' modules are compiled once; without this each run would compile what was changed last.
+            start_new_session=True,  # so that its child processes can be ended with it
+            # Allows bytecode files; without them, each run would compile changed modules again.
             env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""},
         )
         self._answer(time.monotonic() + _IMPORT_SECONDS)
 
     def run(self, order: dict[str, Any], when_ready: Callable[[], object]) -> dict[str, Any]:
-        """Returns what a run took; for a check also the memory that the whole tree had at the most.
+        """Returns the figures of a run; for a check also the peak memory of the whole process tree.
 
         Args:
-            order: What `benchmarks.worker` is told.
-            when_ready: Called in a check when the contestant has prepared itself.
+            order: The order for `benchmarks.worker`.
+            when_ready: Called in a check when the contestant is prepared.
 
         Raises:
             FailedError: The run failed, or took too long.
         """
         deadline = time.monotonic() + SECONDS
-        self._tell(json.dumps(order))
+        self._send(json.dumps(order))
         result = self._answer(deadline)
         if "ready" not in result:
             return result
         when_ready()
         before = most = tree_mb(self._process.pid)
         shared = 0.0
-        self._tell("go")
-        while not self._has_answer(_LOOK_EVERY) and time.monotonic() < deadline:
+        self._send("go")
+        while not self._has_answer(_INTERVAL) and time.monotonic() < deadline:
             most = max(most, tree_mb(self._process.pid))
             shared = max(shared, shared_mb(self._process.pid))
         answer = self._answer(deadline)
         return {**answer, "tree_peak_mb": most - before, "shared_peak_mb": shared}
 
     def close(self) -> None:
-        """Ends the process and all that it has started."""
+        """Ends the process and its child processes."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with suppress(OSError):
@@ -81,7 +83,7 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()
@@ -95,14 +97,14 @@ class Worker:
         if not self._has_answer(deadline - time.monotonic()):
             raise FailedError("it took too long")
         line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"failed": "it ended"}
+        answer: dict[str, Any] = json.loads(line) if line else {"failed": "the process ended"}
         if "failed" in answer:
             raise FailedError(answer["failed"])
         return answer
 
 
 class Workers:
-    """All workers of a run, started when they are wanted, ended with the ``with`` block."""
+    """All workers of a run, started when they are needed and ended with the ``with`` block."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, str], Worker] = {}
@@ -125,7 +127,7 @@ class Workers:
         """Runs an order in the worker for this interpreter and module; see `Worker.run`.
 
         Raises:
-            FailedError: The run failed; the next one gets a new worker.
+            FailedError: The run failed. The next one gets a new worker.
         """
         key = (python, adapter)
         try:

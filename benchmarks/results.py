@@ -1,4 +1,4 @@
-"""Turns runs into figures: rates, medians, ratios, and whether targets are met."""
+"""Computes rates, medians and ratios of runs, and whether targets are met."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MILLI = 1000
 
 
 def as_result(task: Task, entries: list[Entry]) -> dict[str, Any]:
-    """Returns all that is known of a task after its rounds."""
+    """Returns all results of a task after its rounds."""
     facts = {k: v for k, v in entries[0].job.facts.items() if k not in ("path", "node")}
     contestants = {entry.contestant.label: _contestant(task, entry) for entry in entries}
     return {
@@ -61,7 +61,7 @@ def _median_or_none(values: list[float | None]) -> float | None:
 
 
 def value_of(task: Task, entry: Entry, run: dict[str, Any]) -> float:
-    """Returns one run's figure: samples or megabytes a second, or milliseconds."""
+    """Returns the figure of one run: samples or megabytes per second, or milliseconds."""
     if task.metric == "first_ms":
         return float(run["first_seconds"]) * _MILLI
     if task.metric == "item_ms":
@@ -73,7 +73,7 @@ def value_of(task: Task, entry: Entry, run: dict[str, Any]) -> float:
 
 
 def _judged(task: Task, target: Target, entries: list[Entry]) -> dict[str, Any]:
-    """Measures one target; without figures of both sides it stays open."""
+    """Returns a target with its measured value; it stays open if one of the contestants has no figures."""
     ours = _find(entries, target.of)
     other = _find(entries, target.against) if target.against else None
     plain = as_plain(target)

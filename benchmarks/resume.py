@@ -1,19 +1,17 @@
-"""What it costs to go on at 90 % of an epoch, beside MosaicML streaming and litdata; ranks; memory of lanes.
+"""Measures resuming at 90 % of an epoch, compared with MosaicML and litdata; ranks; memory of lanes.
 
     python -m benchmarks.resume
 
-A Kubo of its own serves 12,000 samples of 10 KB through a proxy that counts: a ZIP and a published dataset
-for this library, shards of 8 MB for the others. Each reader is a process in an environment of its own,
-without workers, with batches of 64.
+A temporary Kubo node serves 12,000 samples of 10 KB through a proxy that counts requests and bytes: a ZIP
+and a published dataset for this library, shards of 8 MB for the others. Each reader is a process in an
+environment of its own, without workers, with batches of 64. There are three tables:
 
-- Each reads an epoch, and takes a state at 90 %. Another process, with nothing on disk, goes on from it.
-  Printed are the bytes of the state, the requests and bytes of the rest, the seconds to its first batch and
-  to its end, and its CPU seconds.
-- Ranks that are processes of their own read an epoch together. Printed are the bytes that all of them fetch,
-  over the data.
-- One process reads from 1, 8 and 64 lanes. Printed is the most memory that it has above what imports take.
-
-The numbers are printed, not judged.
+- Each contestant reads an epoch and takes a state at 90 %. Another process, with nothing on disk, resumes
+  from it. The columns are the size of the state, the requests and bytes of the rest of the epoch, the seconds
+  to its first batch and to its end, and its CPU seconds.
+- Ranks that are separate processes read an epoch together. The figures are the bytes that all of them fetch,
+  divided by the size of the data.
+- One process reads from 1, 8 and 64 lanes. The figures are its peak memory above its imports.
 """
 
 from __future__ import annotations
@@ -30,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import UnavailableError, prepare
-from benchmarks.node import throw_away_node
+from benchmarks.node import temporary_node
 from benchmarks.proxy import Proxy
 from ipfs_dataset import IPFSDatasetExporter
 from tests.support.builders import noise
 
 ROOT = Path(__file__).parents[1]
 SIZE, SHARD, BATCH = 10_000, 8 << 20, 64
-# By what is printed: the reader, what it reads, and its options.
+# By label: the reader, its data, and its options.
 CONTESTANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ours, in order": ("ours_stream", "zip", {}),
     "ours, in order, lanes=(4, 2)": ("ours_stream", "zip", {"lanes": (4, 2)}),
@@ -63,11 +61,11 @@ LANES = {1: 1, 8: (4, 2), 64: (32, 2)}
 
 
 class Benchmark:
-    """All data in one node.
+    """The data of all contestants in one node.
 
     Args:
-        folder: For what is made.
-        count: How many samples there are.
+        folder: Folder for the data.
+        count: Number of samples.
         node: The node.
     """
 
@@ -82,13 +80,13 @@ class Benchmark:
             data = number.to_bytes(8, "big") + noise(SIZE - 8, number)
             (samples / f"{number:06}").write_bytes(data)
         self.cids = {"zip": self._zipped(samples), "published": self._published(samples)}
-        for peer in ("mosaicml", "litdata"):
+        for library in ("mosaicml", "litdata"):
             try:
-                out = folder / peer
-                self._run(peer, {"do": "write", "folder": str(out), "samples": str(samples)})
-                self.cids[peer] = node.add_path(out)
+                out = folder / library
+                self._run(library, {"do": "write", "folder": str(out), "samples": str(samples)})
+                self.cids[library] = node.add_path(out)
             except UnavailableError as error:
-                self.absent[peer] = str(error)
+                self.absent[library] = str(error)
 
     def _zipped(self, samples: Path) -> str:
         path = self.folder / "data.zip"
@@ -124,24 +122,24 @@ class Benchmark:
     def _wait(process: subprocess.Popen[str]) -> None:
         _, errors = process.communicate()
         if process.returncode:
-            last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+            last = (errors.strip().splitlines() or ["no error output"])[-1]
             raise UnavailableError(f"it failed: {last}")
 
     def read(
         self, proxy: Proxy, jobs: list[tuple[str, str, dict[str, Any], dict[str, Any]]]
     ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-        """Reads with processes at the same time; returns what each found, and what passed the proxy.
+        """Reads with processes at the same time; returns the result of each, and the counts of the proxy.
 
         Args:
-            proxy: Before the node.
-            jobs: Of each process the reader, the data, the options, and what else it is told.
+            proxy: The proxy in front of the node.
+            jobs: For each process: the reader, the data, the options, and further values of its order.
         """
         proxy.counts()
         started = []
         for rank, (reader, data, options, more) in enumerate(jobs):
             if data in self.absent:
                 raise UnavailableError(self.absent[data])
-            # A state of litdata names the folder that it copies to: it is the same one, and empty.
+            # A state of litdata contains the folder to which it copies, so the same folder is used, empty.
             scratch = self.folder / f"{data}-{rank}"
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
@@ -162,7 +160,7 @@ class Benchmark:
 
 
 def resumed(benchmark: Benchmark, proxy: Proxy) -> None:
-    """Prints what going on costs."""
+    """Prints the table of resuming."""
     print(
         f"{'':30} {'state':>6} {'requests':>9} {'bytes of':>9} {'first':>6} {'all':>6} {'CPU':>6}  each\n"
         f"{'':30} {'bytes':>6} {'':>9} {'the data':>9} {'s':>6} {'s':>6} {'s':>6}  once"
@@ -187,7 +185,7 @@ def resumed(benchmark: Benchmark, proxy: Proxy) -> None:
 
 
 def in_ranks(benchmark: Benchmark, proxy: Proxy) -> None:
-    """Prints what ranks fetch together."""
+    """Prints the bytes that ranks fetch together."""
     print(f"\n{'bytes fetched, of the data':30} {'1 rank':>8} {'2 ranks':>8} {'4 ranks':>8}")
     for name, options in RANKS.items():
         shares = []
@@ -198,7 +196,7 @@ def in_ranks(benchmark: Benchmark, proxy: Proxy) -> None:
 
 
 def memory_of_lanes(benchmark: Benchmark, proxy: Proxy) -> None:
-    """Prints the memory of one reader of several lanes."""
+    """Prints the memory of one reader that reads from several lanes."""
     print(f"\n{'lanes':>8} {'memory':>8} {'MB at most':>12} {'bytes of the data':>18}")
     for lanes, given in LANES.items():
         for memory in ("64M", "512M"):
@@ -216,7 +214,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="bench-resume-") as folder,
-        throw_away_node() as node,
+        temporary_node() as node,
         Proxy(node.gateway, node.api) as proxy,
     ):
         benchmark = Benchmark(Path(folder), arguments.samples, node)

@@ -1,12 +1,11 @@
-"""Counts the round trips that a distant source costs: for the first sample, for batches, for all of it.
+"""Counts the round trips to a distant source: for the first sample, for batches, and for a whole object.
 
     python -m benchmarks.round_trips --scale 0.25 --rounds 3
 
-A proxy before a Kubo of its own delays each connection and each request, and counts by their order which of
-them waited for one another; see `benchmarks.proxy`. So the counts hardly depend on how busy the machine is,
-as long as the delay is longer than what the client computes between two requests; without a delay they show
-little. Each figure is the median over the rounds, each with a new dataset and other random numbers. The
-numbers are printed, not judged.
+A proxy in front of a Kubo node delays each connection and each request, and counts by their order which of
+them waited for another; see `benchmarks.proxy`. The counts therefore hardly depend on the load of the
+machine, as long as the delay is longer than the client computes between two requests; without a delay they
+mean little. Each figure is the median over the rounds, each with a new dataset and other random numbers.
 """
 
 from __future__ import annotations
@@ -46,9 +45,13 @@ PUBLISHED_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Source:
-    """What is read, and from where: CID, options of a dataset, format, number of samples.
+    """An object, and how it is read.
 
-    A published dataset has the format "" and is loaded.
+    Attributes:
+        cid: Its CID.
+        options: Options of the dataset, such as the sources.
+        kind: Its format; "" for a published dataset.
+        count: Number of its samples.
     """
 
     cid: str
@@ -157,7 +160,7 @@ class Measurement:
     def run(
         self, names: list[str], proxy: Proxy, *, api: bool, options: dict[str, Any]
     ) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Yields what was read, the step, and its figures."""
+        """Yields the title of the data, the step, and its figures."""
         where = {"ipfs_api_address": proxy.api} if api else {"gateways": [proxy.gateway]}
         for title, data, kind, ways in SCENARIOS:
             if names and not any(name in title for name in names):
@@ -165,7 +168,9 @@ class Measurement:
             cid, count = self._data(data)
             source = Source(cid, {**where, **options}, kind, count)
             for way in ways:
-                for _ in way(source, random.Random(-1)):  # imports, and the node's cache
+                for _ in way(
+                    source, random.Random(-1)
+                ):  # does imports, and fills the cache of the node
                     pass
                 steps: dict[str, list[dict[str, float]]] = {}
                 for seed in range(self._rounds):
@@ -176,8 +181,8 @@ class Measurement:
 
 
 def _steps(proxy: Proxy, way: Iterator[str]) -> Iterator[tuple[str, dict[str, float]]]:
-    gc.collect()  # an index is shared by datasets of the same data while one of them is alive
-    time.sleep(0.5)  # what was read before may still have requests under way
+    gc.collect()  # datasets of the same data share an index as long as one of them exists
+    time.sleep(0.5)  # earlier reads may still have requests in flight
     proxy.counts()
     start = time.perf_counter()
     for step in way:
@@ -192,9 +197,9 @@ def _medians(found: list[dict[str, float]]) -> dict[str, float]:
 
 
 def certificate(folder: Path) -> Path:
-    """Makes a certificate for 127.0.0.1, and has clients in this process trust it."""
+    """Creates a certificate for 127.0.0.1 that clients in this process trust."""
     if shutil.which("openssl") is None:
-        raise SystemExit("no openssl to make a certificate with")
+        raise SystemExit("openssl, which creates the certificate, is not installed")
     path = folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=t", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -207,15 +212,23 @@ def certificate(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, and prints a table."""
     parser = argparse.ArgumentParser(prog="benchmarks.round_trips")
     parser.add_argument("--delays", type=float, nargs="+", default=DELAYS, help="milliseconds")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1, help="of the data; 1 is 200 MB a ZIP")
-    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="such as ZIP TAR")
-    parser.add_argument("--tls", action="store_true", help="whether the proxy serves TLS")
+    parser.add_argument(
+        "--scale", type=float, default=1, help="scale of the data; 1 is 200 MB for a ZIP"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="words in the titles of the data, such as ZIP TAR",
+    )
+    parser.add_argument("--tls", action="store_true", help="let the proxy serve TLS")
     parser.add_argument("--api", action="store_true", help="read from the node's RPC API instead")
-    parser.add_argument("--max-requests", type=int, help="the option of that name")
+    parser.add_argument("--max-requests", type=int, help="the option max_requests of the datasets")
     parser.add_argument("--data", type=Path, default=cache_folder() / "data")
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs contestants in turn, round after round, each time in a fresh process, and compares what they read."""
+"""Runs contestants in turn, round after round, in new processes, and compares the bytes they read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ def run_once(
     pid: int | None,
     check: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
-    """Returns what one run took; with `check` also its digest and the memory of its whole process tree.
+    """Returns the figures of one run; with `check` also its digest and the memory of its process tree.
 
-    With `check`, which is called when the contestant has prepared itself, the run is looked at and not timed.
-    The CPU time of the process `pid`, the node, is looked at.
+    Args:
+        workers: The processes in which contestants run.
+        contestant: The contestant.
+        job: Its arguments.
+        digest: How its samples are compared; see `Digest`.
+        pid: The process of the node, whose CPU time is measured; None if unknown.
+        check: Makes this an untimed run for comparison; called when the contestant is prepared.
 
     Raises:
-        UnavailableError: Its environment cannot be made.
+        UnavailableError: Its environment cannot be created.
         FailedError: It failed, or took too long.
     """
     python = prepare(contestant.environment).python
@@ -52,7 +57,7 @@ class DifferenceError(Exception):
 
 
 class Entry:
-    """One contestant in one task, and how it fared."""
+    """One contestant in one task, with its results."""
 
     def __init__(self, contestant: Contestant, job: Job) -> None:
         self.contestant = contestant
@@ -67,7 +72,7 @@ class Entry:
         return self.contestant.compared and not self.contestant.bare
 
     def attempt(self, run: Callable[[], None]) -> None:
-        """Runs unless it failed before."""
+        """Runs it, unless it failed before."""
         if self.absent is None:
             try:
                 self.versions = prepare(self.contestant.environment).versions
@@ -77,7 +82,7 @@ class Entry:
                 print(f"    {self.contestant.label}: {error}", flush=True)
 
 
-def race(
+def run_rounds(
     workers: Workers,
     task: Task,
     entries: list[Entry],
@@ -86,10 +91,18 @@ def race(
     pid: int | None,
     checked_through: Callable[[Entry], dict[str, Any]],
 ) -> None:
-    """Fills in the entries: one run each by `checked_through`, which counts requests, then the timed rounds.
+    """Adds the results to the entries: one untimed run for comparison, then the timed rounds.
+
+    Args:
+        workers: The processes in which contestants run.
+        task: The task.
+        entries: Its contestants.
+        rounds: Number of timed rounds.
+        pid: The process of the node; None if unknown.
+        checked_through: Runs a contestant untimed, through a proxy that counts requests.
 
     Raises:
-        DifferenceError: The checked runs read different bytes.
+        DifferenceError: The untimed runs read different bytes.
     """
 
     def check(entry: Entry) -> None:
@@ -104,14 +117,14 @@ def race(
         entry.attempt(lambda entry=entry: check(entry))  # type: ignore[misc] # bound at once
     _compare(task, entries)
     for number in range(1, min(rounds, task.rounds or rounds) + 1):
-        # Nobody is always first, or always behind the same one: the machine remembers what was before.
+        # The order rotates, because a run may depend on the one before it.
         first = number % len(entries)
         for entry in (*entries[first:], *entries[:first]):
             entry.attempt(lambda entry=entry, number=number: timed(entry, number))  # type: ignore[misc]
 
 
 def _compare(task: Task, entries: list[Entry]) -> None:
-    """Raises `DifferenceError` where contestants read different bytes: figures would mean nothing."""
+    """Raises `DifferenceError` if contestants read different bytes, because figures would mean nothing."""
     if task.digest == "none":
         return
     digests = {

@@ -1,4 +1,4 @@
-"""Runs tasks on a node and returns the results as plain values."""
+"""Runs tasks on a node and returns the results as values for JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.data import Warehouse
 from benchmarks.machine import describe
 from benchmarks.model import Job
-from benchmarks.node import throw_away_node
+from benchmarks.node import temporary_node
 from benchmarks.proxy import Proxy
 from benchmarks.results import as_result
-from benchmarks.running import DifferenceError, Entry, race, run_once
+from benchmarks.running import DifferenceError, Entry, run_once, run_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 
     Results = dict[str, Any]
 
-# A contestant reads at least this much, however small the scale.
+# Minimum number of samples that a contestant reads at any scale.
 _LEAST_SAMPLES = 32
 
 
 class Suite:
-    """What all tasks of one run share.
+    """Runs tasks.
 
     Args:
+        node: The node from which contestants read.
+        workers: The processes in which they run.
         data: Folder in which generated data are kept.
-        scale: Multiplies all amounts.
-        rounds: How often each contestant is timed.
+        scale: Factor for all amounts of data.
+        rounds: Number of timed rounds of each contestant.
     """
 
     def __init__(
@@ -49,11 +51,11 @@ class Suite:
         self._rounds = rounds
 
     def run(self, tasks: Iterable[Task], only: Sequence[str] | None = None) -> Iterator[Results]:
-        """Yields results that grow by a task each time.
+        """Yields the results so far after each task.
 
         Args:
-            tasks: What to measure.
-            only: Beginnings of the names of those contestants that take part; None for all.
+            tasks: The tasks.
+            only: Beginnings of the names of contestants that take part; None for all.
         """
         results: Results = {
             "scale": self._scale,
@@ -70,7 +72,7 @@ class Suite:
 
     def _task(self, task: Task, only: Sequence[str] | None) -> dict[str, Any]:
         with ExitStack() as stack:
-            node = stack.enter_context(throw_away_node()) if task.own_node else self._node
+            node = stack.enter_context(temporary_node()) if task.own_node else self._node
             entries = [
                 Entry(contestant, self._job(task, contestant, node, 1000 * number))
                 for number, contestant in enumerate(task.contestants)
@@ -80,7 +82,7 @@ class Suite:
             checked = partial(_checked, self._workers, task, node, proxy, least=_least(entries))
             rounds = self._rounds
             try:
-                race(
+                run_rounds(
                     self._workers,
                     task,
                     entries,
@@ -105,14 +107,14 @@ class Suite:
 
 
 def scaled_samples(samples: int | None, scale: float) -> int | None:
-    """Returns after how many samples a contestant is stopped; None lets it read all."""
+    """Returns the number of samples after which a contestant is stopped; None if it reads all."""
     if samples is None or samples <= _LEAST_SAMPLES:
         return samples
     return max(_LEAST_SAMPLES, round(samples * scale))
 
 
 def _least(entries: list[Entry]) -> int | None:
-    """Returns how many samples all read who are compared; None for all there are."""
+    """Returns the number of samples that all compared contestants read; None for all samples."""
     limits = [entry.job.samples for entry in entries if entry.is_compared]
     return min((limit for limit in limits if limit is not None), default=None)
 
@@ -120,7 +122,7 @@ def _least(entries: list[Entry]) -> int | None:
 def _checked(
     workers: Workers, task: Task, node: Node, proxy: Proxy, entry: Entry, *, least: int | None
 ) -> Results:
-    """Runs a contestant once through the proxy, untimed: what it read, and what it cost the node."""
+    """Runs a contestant once through the proxy, untimed; returns what it read, and its requests and bytes."""
     samples = least if entry.is_compared else entry.job.samples
     job = replace(entry.job, gateway=proxy.gateway, api=proxy.api, samples=samples)
     result = run_once(

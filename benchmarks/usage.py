@@ -1,4 +1,4 @@
-"""What processes used, as Linux counts it: CPU seconds, peak memory, memory of a tree, and what it shares."""
+"""Resources of processes, as counted by Linux: CPU time, peak memory, memory of a process tree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STAT_BLOCK = 512
-_UTIME = 13  # fields of stat(5), counted from 0, with the name in brackets as one
+_UTIME = 13  # Fields of proc_pid_stat(5), counted from 0.
 
 
 def cpu_seconds(pid: int | None) -> float | None:
-    """Returns the CPU seconds that a process and its threads have used; None where that is unknown."""
+    """Returns the CPU seconds of a process with its threads; None if unknown."""
     if pid is None:
         return None
     try:
@@ -24,7 +24,7 @@ def cpu_seconds(pid: int | None) -> float | None:
 
 
 def own_cpu_seconds() -> float:
-    """Returns those of this process and of its children that have ended."""
+    """Returns the CPU seconds of this process and of its child processes that have ended."""
     return sum(
         used.ru_utime + used.ru_stime
         for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -32,23 +32,23 @@ def own_cpu_seconds() -> float:
 
 
 def forget_peak() -> None:
-    """Makes `peak_mb` start over at what is used now, where the system allows it."""
+    """Resets `peak_mb` to the current memory, if the system allows it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mb() -> float:
-    """Returns the most memory that this process has had."""
+    """Returns the peak memory of this process in MiB."""
     return _field("/proc/self/status", "VmHWM:")
 
 
 def tree_mb(pid: int) -> float:
-    """Returns the memory of a process and all below it; pages that they share count once."""
+    """Returns the memory of a process and all its descendants in MiB; shared pages count once."""
     return sum(_field(f"/proc/{one}/smaps_rollup", "Pss:") for one in _tree(pid))
 
 
 def shared_mb(pid: int) -> float:
-    """Returns the memory that a process and all below it share as files: without a name, or in /dev/shm."""
+    """Returns the shared memory of a process and all its descendants in MiB: anonymous files and /dev/shm."""
     found: dict[tuple[int, int], int] = {}
     for one in _tree(pid):
         with suppress(OSError):

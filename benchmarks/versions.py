@@ -1,17 +1,17 @@
-"""How much of a new version is new: this library beside Hugging Face's Xet, on the same changes.
+"""Measures the share of new bytes in a new version, compared with Hugging Face's Xet.
 
     python -m benchmarks.versions
 
-Version 1 has samples of random bytes with a label; version 2 is the same, or has 1 % of the samples changed
-that lie together, one more in front, 1 % more at the end, or 1 % changed that are scattered. Printed is the
-share of the bytes that is new to a store that has version 1:
+Version 1 has samples of random bytes with a label. Version 2 is the same, or has 1 % of the samples changed
+next to each other, one more sample at the start, 1 % more at the end, or 1 % changed at random places. The
+figures are the share of bytes that are new to a store that has version 1:
 
-- ours: as `IPFSDatasetExporter` sends it;
-- Xet, numbered TAR: two TARs whose members are called 000000000.bin, 000000000.cls and so on, as they are
-  written for webdataset, given to Xet's own client (the package hf-xet, with a folder as its store);
-- Xet, our files: the files of our published dataset, given to it.
+- ours: as sent by `IPFSDatasetExporter`;
+- Xet, numbered TAR: two TARs with members named 000000000.bin, 000000000.cls and so on, as written for
+  webdataset, uploaded by Xet's own client (the package hf-xet, with a folder as its store);
+- Xet, our files: the files of our published dataset, uploaded by the same client.
 
-The numbers are printed, not judged. Without hf-xet those of Xet are left out.
+Without hf-xet, the figures of Xet are left out.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ipfs_dataset.cli import main as command
 
 Sample = tuple[bytes, int]
 
-# Bytes of a sample and of all.
+# Bytes of all samples, by the bytes of one.
 SIZES = {100: 2 << 20, 3_000: 40 << 20, 100_000: 40 << 20}
 CHANGES = ("unchanged", "1 % together", "one in front", "1 % appended", "1 % scattered")
 
 
 def changed(samples: list[Sample], change: str) -> list[Sample]:
     """Returns version 2."""
-    # Each has bytes of its own: Xet's client keeps what it has seen.
+    # Each change has other bytes, because Xet's client caches the data that it has seen.
     chance, size = np.random.default_rng(1 + CHANGES.index(change)), len(samples[0][0])
     result, some = list(samples), max(1, len(samples) // 100)
     places: list[int] = []
@@ -57,7 +57,7 @@ def changed(samples: list[Sample], change: str) -> list[Sample]:
 
 
 def ours(samples: list[Sample], store: Path, files: Path) -> float:
-    """Publishes to a store, copies the files of the dataset, and returns the share that was new."""
+    """Publishes to a store, copies the files of the dataset, and returns the share of new bytes."""
     exporter = IPFSDatasetExporter(store, progress=False)
     cid = exporter.export_to_ipfs(samples)
     with redirect_stdout(io.StringIO()):
@@ -82,7 +82,7 @@ def numbered(samples: list[Sample], folder: Path) -> None:
 
 
 def xet(folder: Path, store: Path) -> float | None:
-    """Returns the share of a folder that is new to Xet's store; None where Xet is not installed."""
+    """Returns the share of a folder's bytes that are new to Xet's store; None if Xet is not installed."""
     try:
         import hf_xet  # noqa: PLC0415 - optional
     except ImportError:

@@ -1,11 +1,11 @@
-"""The CPU time of batches whose data are in memory, beside another version of this library.
+"""Measures the CPU time of batches whose data are in memory, compared with another version of this library.
 
     python -m benchmarks.warm_batches [--against FOLDER] [--rounds N] [--only NAME …]
 
 Samples of 10 KB in a ZIP, a TAR and a folder, and published samples of several kinds, are read in batches of
-64, once to have all of them in memory, then in other orders. Printed are microseconds of CPU for each sample,
-the least and the median of the rounds. With a second folder that holds a checkout, its version takes part:
-both run with this interpreter, each run in a process of its own, in turn.
+64: first untimed, so that all are in memory, then in other orders. The figures are microseconds of CPU time
+per sample: minimum and median of the rounds. With the folder of another checkout, that version takes part:
+both run with this interpreter, in turn, and each run is a process of its own.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CASES = tuple(
 
 
 def make(folder: str) -> dict[str, str]:
-    """Publishes what is read into a store; returns CIDs by name."""
-    import torch  # noqa: PLC0415 - by those that make data only
+    """Creates the data in a store; returns their CIDs by name."""
+    import torch  # noqa: PLC0415 - only for creating data
 
     from ipfs_dataset import IPFSDatasetExporter  # noqa: PLC0415
     from tests.support.builders import noise, tar_bytes, zip_bytes  # noqa: PLC0415
@@ -63,7 +63,7 @@ def make(folder: str) -> dict[str, str]:
 
 
 def measure(case: str, cid: str, folder: str) -> float:
-    """Returns the microseconds of CPU that a sample takes."""
+    """Returns the CPU time per sample in microseconds."""
     from ipfs_dataset.exporter import IPFSDatasetExporter  # noqa: PLC0415
     from ipfs_dataset.ipfs_dataset import IPFSDataset  # noqa: PLC0415
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.warm_batches", description=__doc__)
     parser.add_argument("--against", type=Path, help="folder of another version")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of cases")
+    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of the names of cases")
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:

@@ -1,8 +1,8 @@
-"""Runs contestants of one module: an order as JSON a line on stdin, what it took as JSON on stdout.
+"""Runs contestants of one module: reads orders from stdin, and writes figures to stdout, as lines of JSON.
 
-Standard library only, for it runs in each peer's environment. The module is imported once; each order is
-done in a fork of the process as it was then, so that nothing is left over from the run before, and imports
-are not timed. While the clock runs, samples are counted and no more; with ``"check"`` they are digested
+It imports only the standard library, because it runs in the environment of each library. The module is
+imported once. Each order runs in a fork of the process after the import, so that runs do not affect each
+other and imports are not timed. In the timed part, samples are only counted; with ``"check"`` they are hashed
 instead, and the time means nothing.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Counts samples and notes when the first one came."""
+    """Counts samples, and records the time of the first one."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -45,7 +45,7 @@ class Tally:
 
 
 class Digester(Tally):
-    """Digests samples too: joined to one stream, or each by itself and in any order."""
+    """Also hashes samples: joined to one stream, or each by itself, so that their order does not matter."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -68,20 +68,20 @@ class Digester(Tally):
 
 
 def run(module: ModuleType, order: dict[str, Any], output: int) -> dict[str, Any]:
-    """Does what the order says and returns what it took."""
+    """Runs an order and returns its figures."""
     job = Job(**order["job"])
     tally = Digester(order["digest"]) if order["check"] else Tally()
     samples = getattr(module, order["function"])(job)
     forget_peak()
     before, node, cpu = peak_mb(), cpu_seconds(order["node_pid"]), own_cpu_seconds()
     if order["check"]:
-        _say(output, {"ready": True})  # from here on memory is looked at from outside
+        _write(output, {"ready": True})  # from now on, the parent process measures the memory
         _line()
     started = time.perf_counter()
     tally.take(itertools.islice(samples, job.samples))
     seconds = time.perf_counter() - started
     if (close := getattr(samples, "close", None)) is not None:
-        close()  # so that the workers' CPU time is known
+        close()  # ends the workers, so that their CPU time is counted
     taken = {
         "seconds": seconds,
         "first_seconds": tally.first - started if tally.count else seconds,
@@ -99,18 +99,21 @@ def _in_a_fork(module: ModuleType, order: dict[str, Any], output: int) -> None:
     if child:
         _, status = os.waitpid(child, 0)
         if status:
-            _say(output, {"failed": f"it ended with status {os.waitstatus_to_exitcode(status)}"})
+            _write(
+                output,
+                {"failed": f"the process ended with status {os.waitstatus_to_exitcode(status)}"},
+            )
         return
     try:
         result = run(module, order, output)
-    except BaseException as error:  # noqa: BLE001 - whatever a peer raises is a result
+    except BaseException as error:  # noqa: BLE001 - any error of a library
         result = {"failed": f"{type(error).__name__}: {error}"[:500]}
-    _say(output, result)
+    _write(output, result)
     sys.exit(0)
 
 
 def _line() -> str:
-    """Returns a line of stdin, unbuffered: what follows it may be for another process."""
+    """Returns a line of stdin, unbuffered, because the next line may be for another process."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
@@ -120,22 +123,22 @@ def _line() -> str:
     return line.decode()
 
 
-def _say(output: int, result: dict[str, Any]) -> None:
+def _write(output: int, result: dict[str, Any]) -> None:
     os.write(output, f"{json.dumps(result)}\n".encode())
 
 
 def main() -> None:
-    """Imports the module that the command line names, then does orders until stdin ends."""
+    """Imports the module named on the command line, then runs orders until stdin ends."""
     output = os.dup(1)
-    os.dup2(2, 1)  # what contestants print is no result
+    os.dup2(2, 1)  # so that output of contestants is not taken for results
     try:
         module = importlib.import_module(f"benchmarks.contestants.{sys.argv[1]}")
-    except Exception as error:  # noqa: BLE001 - likewise
-        _say(output, {"failed": f"{type(error).__name__}: {error}"[:500]})
+    except Exception as error:  # noqa: BLE001 - any error of a library
+        _write(output, {"failed": f"{type(error).__name__}: {error}"[:500]})
         return
     gc.collect()
-    gc.freeze()  # or the collector of each fork would copy all of these
-    _say(output, {"ready": True})
+    gc.freeze()  # otherwise garbage collection in each fork would copy the pages of all objects
+    _write(output, {"ready": True})
     while order := _line():
         _in_a_fork(module, json.loads(order), output)
 

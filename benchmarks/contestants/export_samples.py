@@ -1,4 +1,4 @@
-"""What is exported: a tensor of 10,000 bytes and a label, other ones in each run."""
+"""The exported samples: tensors of 10,000 bytes with a label, different ones in each run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Samples(Dataset[tuple[torch.Tensor, int]]):
-    """A map-style dataset whose samples are made before the clock starts."""
+    """A map-style dataset whose samples are created before the timed part."""
 
     def __init__(self, job: Job) -> None:
         shape = (job.facts["members"], job.facts["member_bytes"])
@@ -25,5 +25,5 @@ class Samples(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         if not 0 <= index < len(self.data):
             raise IndexError(index)
-        # A copy: torch.save writes a view with all of what it is a view of.
+        # A copy, because torch.save writes the whole storage of a view.
         return self.data[index].clone(), index % 1000

@@ -21,7 +21,7 @@ def _system(job: Job) -> ipfsspec.AsyncIPFSFileSystem:
 
 
 def read(job: Job) -> Iterator[bytes]:
-    """Reads an open file in pieces; opening it reads it whole."""
+    """Reads an open file in pieces; opening it reads the whole file."""
     with _system(job).open(f"ipfs://{job.cid}", "rb") as file:
         while piece := file.read(PIECE):
             yield piece
@@ -33,7 +33,7 @@ def folder(job: Job) -> Iterator[bytes]:
 
 
 def some(job: Job) -> Iterator[bytes]:
-    """Reads one in twenty of them at once."""
+    """Reads one in twenty of the files at once."""
     yield from _files(job, a_part(job))
 
 

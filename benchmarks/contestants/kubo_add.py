@@ -1,4 +1,4 @@
-"""The node's own command line, adding shards that are written already."""
+"""The command line of Kubo, which adds finished shards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS = ("--cid-version=1", "--raw-leaves", "--chunker=size-1048576")
 
 
 def add_shards(job: Job) -> Iterator[bytes]:
-    """Adds a TAR of the same bytes."""
+    """Adds a TAR with the same bytes."""
     path = Path(job.scratch) / "00000.tar"
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for number, (data, label) in enumerate(_all(Samples(job))):

@@ -1,4 +1,4 @@
-"""The limit: a bare HTTP client that moves the bytes, verifies nothing and parses nothing."""
+"""The limit: a plain HTTP client that transfers the bytes without verifying or parsing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.model import Job
 
 PIECE = 1 << 20
-# Of a member's own header, with its name.
+# Size of the local header of a member, with its name.
 ZIP_HEADER_BYTES = 30 + len("0000000.bin")
 
 
@@ -37,7 +37,7 @@ def car(job: Job) -> Iterator[bytes]:
 
 
 def one_request(job: Job) -> Iterator[bytes]:
-    """Asks for one byte range, as small as a sample."""
+    """Requests one byte range of the size of a sample."""
     pool = urllib3.PoolManager()
     size = job.facts["member_bytes"]
     headers = {"Range": f"bytes=0-{size - 1}"}
@@ -45,18 +45,18 @@ def one_request(job: Job) -> Iterator[bytes]:
 
 
 def zip_ranges(job: Job) -> Iterator[bytes]:
-    """Asks for one range a member on one connection, as if an index of a ZIP were there for nothing."""
+    """Requests one range for each member of a ZIP on one connection, without reading the index."""
     yield from map(_member_of_zip(job), shuffled(job))
 
 
 def zip_ranges_at_once(job: Job) -> Iterator[bytes]:
-    """The same with 16 threads."""
+    """Requests the same ranges with 16 threads."""
     with ThreadPoolExecutor(16) as threads:
         yield from threads.map(_member_of_zip(job), shuffled(job)[: job.samples])
 
 
 def tar_ranges(job: Job) -> Iterator[bytes]:
-    """Asks for one range a member of a TAR."""
+    """Requests one range for each member of a TAR."""
     size = job.facts["member_bytes"]
     stride = 512 + (size + 511) // 512 * 512
     yield from map(_ranges(job, stride, 512), shuffled(job))

@@ -1,6 +1,6 @@
-"""The limit of whoever reads by blocks: the same blocks and no others, unverified, by a bare HTTP client.
+"""The limit of reading by blocks: a plain HTTP client that requests only the needed blocks, unverified.
 
-What is needed to know which blocks hold a member is prepared before the clock runs, and costs nothing.
+The blocks of each member are determined before the timed part.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CACHED_BYTES = 64 << 20
 
 
 def _getter(job: Job) -> Callable[[CID], bytes]:
-    """Returns what asks the gateway for a block, on connections that are kept."""
+    """Returns a function that requests a block from the gateway, on persistent connections."""
     pool = urllib3.PoolManager(maxsize=16)
 
     def get(cid: CID) -> bytes:
@@ -38,7 +38,7 @@ def _getter(job: Job) -> Callable[[CID], bytes]:
 
 
 class _Blocks:
-    """Leaves of one file by a GET each, least recently used out first."""
+    """Leaves of one file, each requested with a GET, in a least-recently-used cache."""
 
     def __init__(self, job: Job) -> None:
         self._get = _getter(job)
@@ -47,7 +47,7 @@ class _Blocks:
         self._used = 0
 
     def fetch(self, leaves: Iterable[Leaf], each: Callable[..., Iterable[bytes]] = map) -> None:
-        """Fetches the leaves that are not there."""
+        """Fetches the leaves that are not cached."""
         missing = list(dict.fromkeys(leaf for leaf in leaves if leaf not in self._cached))
         cids = [CID.from_bytes(leaf.cid) for leaf in missing]
         for leaf, cid, block in zip(missing, cids, each(self._get, cids), strict=True):
@@ -55,7 +55,7 @@ class _Blocks:
             self._used += leaf.stop - leaf.start
 
     def cut(self, start: int, stop: int) -> bytes:
-        """Returns some bytes, whose leaves were fetched."""
+        """Returns bytes whose leaves have been fetched."""
         pieces = []
         for part in self.layout.segments(start, stop):
             data = part.data if isinstance(part, Inline) else self._take(part)
@@ -67,13 +67,13 @@ class _Blocks:
         return self._cached[leaf]
 
     def trim(self) -> None:
-        """Forgets what the cache does not hold."""
+        """Evicts the least recently used leaves beyond the size of the cache."""
         while self._used > _CACHED_BYTES:
             leaf, _ = self._cached.popitem(last=False)
             self._used -= leaf.stop - leaf.start
 
     def leaves(self, start: int, stop: int) -> list[Leaf]:
-        """Returns the leaves that hold some bytes."""
+        """Returns the leaves that contain a range of bytes."""
         return [part for part in self.layout.segments(start, stop) if isinstance(part, Leaf)]
 
 
@@ -111,7 +111,7 @@ def one_by_one(job: Job) -> Iterator[bytes]:
 
 
 def at_once(job: Job) -> Iterator[bytes]:
-    """Reads them in batches, with 16 threads."""
+    """Reads members of a ZIP in random order in batches, with 16 threads."""
     blocks, span = _prepared(job)
 
     def read() -> Iterator[bytes]:

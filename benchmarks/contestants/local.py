@@ -1,4 +1,4 @@
-"""Reading an archive from the local disk: what a copy, once made, would give. Standard library only."""
+"""Reading a local copy of an archive from disk. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PIECE = 1 << 20
 
 
 def read(job: Job) -> Iterator[bytes]:
-    """Reads the bytes and looks at none."""
+    """Reads the bytes without parsing them."""
     with Path(job.facts["path"]).open("rb") as file:
         while piece := file.read(PIECE):
             yield piece

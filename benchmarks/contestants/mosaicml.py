@@ -1,7 +1,7 @@
-"""MosaicML streaming: MDS shards copied to disk by HTTP, then read; from an empty folder each time.
+"""MosaicML streaming: MDS shards are copied to disk by HTTP and then read, with an empty folder each time.
 
-It has no client for HTTP, so it gets one here, as its documentation tells to add a store: urllib3 straight
-to a file, on a connection that stays.
+It has no HTTP client. This module adds one as described in its documentation: urllib3 writes directly to a
+file, on a persistent connection.
 """
 
 from __future__ import annotations

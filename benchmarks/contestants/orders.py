@@ -1,4 +1,4 @@
-"""Which samples in which order, the same for all who do a task. Standard library only."""
+"""The order of samples, the same for all contestants of a task. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shuffled(job: Job) -> list[int]:
 
 
 def a_part(job: Job) -> list[int]:
-    """Returns one in twenty of the numbers of all members, at random."""
+    """Returns the numbers of one in twenty of the members, at random."""
     return shuffled(job)[: max(1, job.facts["members"] // 20)]
 
 

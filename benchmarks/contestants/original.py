@@ -1,6 +1,6 @@
-"""The first ipfs-dataset, from the folder that an environment variable names; it is in no registry.
+"""The first ipfs-dataset, from the folder named by an environment variable, because it is not published.
 
-It imports an API client of which only a fork works with today's nodes, so it reads through the gateway.
+It reads through the gateway: of the API client that it imports, only a fork works with current nodes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.environments import ORIGINAL
 
-# Its package is called as ours is, which the working folder would offer first.
+# Its package has the same name as that of this library, which would be found first in the working folder.
 sys.path.insert(0, os.environ[ORIGINAL])
 from ipfs_dataset.ipfs_dataset import IPFSIterableDataset, ShuffleDataset
 from ipfs_dataset.types import IPFSObject, RemoteFileType
@@ -30,7 +30,7 @@ def _samples(job: Job, kind: str) -> Iterator[Any]:
 
 
 def plain_stream(job: Job) -> Iterator[bytes]:
-    """Reads its stream of a file in pieces."""
+    """Reads a file object in pieces."""
     (stream,) = _samples(job, "PLAIN_STREAM")
     while piece := stream.read(PIECE):
         yield piece
@@ -42,6 +42,6 @@ def in_order(job: Job) -> Iterator[bytes]:
 
 
 def shuffle_buffer(job: Job) -> Iterator[bytes]:
-    """Shuffles items within its buffer."""
+    """Shuffles items with a buffer."""
     samples: Any = [number.to_bytes(8, "big") for number in range(job.facts["members"])]
     return iter(ShuffleDataset(samples, job.options["buffer"]))

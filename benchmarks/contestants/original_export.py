@@ -1,4 +1,4 @@
-"""The first ipfs-dataset, publishing; what it uploads is empty, which costs it nothing."""
+"""The first ipfs-dataset, publishing; the files that it uploads are empty."""
 
 from __future__ import annotations
 

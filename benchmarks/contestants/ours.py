@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import benchmarks.contestants.plugins_imported  # noqa: F401 - for what it does
+import benchmarks.contestants.plugins_imported  # noqa: F401 - imports the plugins
 from benchmarks.contestants.ours_reading import (
     by_batch,
     by_number,

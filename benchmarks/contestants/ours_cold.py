@@ -1,4 +1,4 @@
-"""This library, reading in a process that has imported none of its plugins yet: start-up is the subject."""
+"""This library, reading in a process that has not imported any plugin yet, for tasks about start-up."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import benchmarks.contestants.plugins_imported  # noqa: F401 - for what it does
+import benchmarks.contestants.plugins_imported  # noqa: F401 - imports the plugins
 from benchmarks.contestants.export_samples import Samples
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset_core import Options
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.model import Job
     from ipfs_dataset_core import CID
 
-# 10,000 bytes behind a header of their own and one of .npy, and the label in a record behind another.
+# 10,000 bytes with a TAR header and a .npy header, and a record of the label with its TAR header.
 _BYTES_IN_SHARD = 11_776
 
 
@@ -39,13 +39,13 @@ def _export(address: str, samples: Samples) -> Iterator[bytes]:
 
 
 def import_blocks(job: Job) -> Iterator[bytes]:
-    """The limit: hands the node blocks that are there already, and has them pinned."""
+    """The limit: sends finished blocks to the node and pins them."""
     root, blocks = _blocks(Samples(job))
     return _import(job, root, blocks)
 
 
 def read_hash_import(job: Job) -> Iterator[bytes]:
-    """What every client has to do besides: reads the samples, copies and hashes their bytes once."""
+    """The limit with the work of each client: also reads samples, and copies and hashes their bytes once."""
     samples = Samples(job)
     root, blocks = _blocks(samples)
     return _import(job, root, _read_and_hashed(samples, blocks))
@@ -57,7 +57,7 @@ def _blocks(samples: Samples) -> tuple[CID, list[tuple[CID, bytes]]]:
         PROFILES["unixfs-v1-2025"], lambda cid, block: blocks.append((cid, block))
     )
     for data, _ in map(samples.__getitem__, range(len(samples))):
-        # As many bytes as a sample has in a shard, headers and padding included.
+        # The size of a sample in a shard, with headers and padding.
         builder.write(bytes(data.numpy()).ljust(_BYTES_IN_SHARD, b"\0"))
     return builder.finish().cid, blocks
 

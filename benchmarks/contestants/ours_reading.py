@@ -1,4 +1,4 @@
-"""How this library reads: verification on, a cache of the default size, from the gateway alone."""
+"""Reading with this library: with verification and a cache of the default size, from the gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECE = 1 << 20
 
 
 def _source(job: Job) -> tuple[str | None, dict[str, Any]]:
-    """Returns address and options: the gateway, or the RPC API where the job says so."""
+    """Returns address and options of the source: the gateway, or the RPC API if the job selects it."""
     options = dict(job.options.get("dataset", {}))
     if job.options.get("source") == "api":
         return job.api, options
@@ -64,7 +64,7 @@ def _in_order(dataset: IPFSIterableDataset) -> Iterator[bytes]:
 
 
 def by_number(job: Job) -> Iterator[bytes]:
-    """Indexes members in random order, one by one."""
+    """Reads members in random order, one by one."""
     dataset = _dataset(job)
     for number in shuffled(job):
         yield dataset[number][1]
@@ -76,7 +76,7 @@ def constructed(job: Job) -> Iterator[bytes]:
 
 
 def first_by_number(job: Job) -> Iterator[bytes]:
-    """Reads sample 0 of a dataset that is constructed before the clock runs."""
+    """Reads sample 0 of a dataset that is constructed before the timed part."""
     return _first(_dataset(job))
 
 
@@ -86,19 +86,19 @@ def _first(dataset: IPFSDataset) -> Iterator[bytes]:
 
 
 def first_in_order(job: Job) -> Iterator[bytes]:
-    """Iterates a dataset that is constructed before the clock runs."""
+    """Iterates a dataset that is constructed before the timed part."""
     return _in_order(_iterable(job))
 
 
 def first_cached(job: Job) -> Iterator[bytes]:
-    """Reads sample 0, of which a process before this one has left index and bytes in its cache folder."""
+    """Reads sample 0, whose index and bytes are in the cache folder from an earlier process."""
     cached = _with_cache(job)
     _in_another_process(first_by_number(cached))
     return first_by_number(cached)
 
 
 def second_epoch(job: Job) -> Iterator[bytes]:
-    """Iterates what a process before this one has iterated, and left in its cache folder."""
+    """Iterates an object whose bytes are in the cache folder from an earlier process."""
     cached = _with_cache(job)
     _in_another_process(in_order(cached))
     return in_order(cached)
@@ -115,12 +115,12 @@ def by_batch(job: Job) -> Iterator[bytes]:
 
 
 def loader(job: Job) -> Iterator[bytes]:
-    """Iterates through a DataLoader with workers, whose samples come through shared memory."""
+    """Iterates through a DataLoader with workers, whose samples are passed in shared memory."""
     return _loaded(job)
 
 
 def loader_by_pipe(job: Job) -> Iterator[bytes]:
-    """Iterates through a DataLoader with workers, whose samples come through their pipe."""
+    """Iterates through a DataLoader with workers, whose samples are passed through a pipe."""
     return _loaded(job, worker_memory=0)
 
 
@@ -138,7 +138,7 @@ def shuffled_epoch(job: Job) -> Iterator[bytes]:
 
 
 def shuffled_epoch_indexed(job: Job) -> Iterator[bytes]:
-    """Does so with a dataset whose index is there before the clock runs."""
+    """The same, with a dataset whose index is loaded before the timed part."""
     dataset = _dataset(job)
     len(dataset)
     return _in_shuffled_blocks(dataset)
@@ -162,12 +162,12 @@ def _with_cache(job: Job) -> Job:
 
 
 def _in_another_process(samples: Iterator[bytes]) -> None:
-    # Forked, for importing torch again would take seconds.
+    # Forked, because importing torch again would take seconds.
     process = get_context("fork").Process(target=_exhaust, args=(samples,))
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError("the first reading failed")
+        raise RuntimeError("the process that fills the cache folder failed")
 
 
 def _exhaust(samples: Iterator[bytes]) -> None:

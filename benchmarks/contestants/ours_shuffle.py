@@ -1,4 +1,4 @@
-"""This library's shuffle buffer by itself, over samples that are there already."""
+"""The shuffle buffer of this library alone, with samples in memory."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class _Items(IterableDataset[bytes]):
 
 
 def shuffle_buffer(job: Job) -> Iterator[bytes]:
-    """Shuffles items within its buffer."""
+    """Shuffles items with a buffer."""
     items = [number.to_bytes(8, "big") for number in range(job.facts["members"])]
     return iter(ShuffleDataset(_Items(items), job.options["buffer"]))

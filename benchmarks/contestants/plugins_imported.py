@@ -1,6 +1,6 @@
-"""Imports what the library imports at the first use of its plugins, for imports are not timed.
+"""Imports what the library imports at the first use of its plugins, because imports are not timed.
 
-Plugins of other packages that are installed are found here too, which is done once in a process.
+Also discovers plugins of other installed packages, which happens once in a process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""remotezip: a ZIP at a URL, one range a member, on a session that keeps its connections."""
+"""remotezip: a ZIP at a URL, one range for each member, with persistent connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from benchmarks.model import Job
 
-# Large enough for the directory of each archive here, so that it takes one request, as is advised.
+# Large enough for the directory of each archive here, so that one request is enough, as recommended.
 DIRECTORY_BYTES, ENTRY_BYTES = 1 << 16, 64
 THREADS = 16
 
@@ -34,7 +34,7 @@ def random_members(job: Job) -> Iterator[bytes]:
 
 
 def random_members_at_once(job: Job) -> Iterator[bytes]:
-    """The same with 16 threads, each with an archive of its own, for an open one serves one thread."""
+    """Reads with 16 threads, each with an archive of its own, because an archive serves one thread."""
     local = threading.local()
 
     def member(number: int) -> bytes:

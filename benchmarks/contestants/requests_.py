@@ -1,4 +1,4 @@
-"""What most would write first: requests, and the standard library's archive modules on top."""
+"""A simple solution: requests, with the archive modules of the standard library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def content(job: Job) -> Iterator[bytes]:
 
 
 def tar_stream(job: Job) -> Iterator[bytes]:
-    """Reads a TAR, compressed or not, as it arrives."""
+    """Reads a TAR, compressed or not, while it arrives."""
     with (
         requests.get(job.url, stream=True, timeout=60) as response,
         tarfile.open(fileobj=response.raw, mode="r|*") as archive,
@@ -56,7 +56,7 @@ def folder_at_once(job: Job) -> Iterator[bytes]:
 
 
 def some_at_once(job: Job) -> Iterator[bytes]:
-    """Reads one in twenty of them."""
+    """Reads one in twenty of the files, in the same way."""
     yield from _files(job, a_part(job))
 
 

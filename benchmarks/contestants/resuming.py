@@ -1,9 +1,9 @@
-"""Readers that stop in the middle of an epoch and go on in another process, each in its own environment.
+"""Readers that stop in the middle of an epoch and resume in another process, each in its own environment.
 
-Each has a module beside this one, `resuming_` and its name, with `make`, and `write` where it has data of its
-own. What one is told is JSON on its command line, what it found goes to a file. Imports come before the clock
-starts, the library that is measured included. Samples begin with their number, so that it can be told whether
-each came once.
+Each has a module `resuming_<name>` in this folder with the function `make`, and `write` if it has data of its
+own. Its order is JSON on the command line, and its results are written to a file. Imports are not timed,
+including that of the measured library. Each sample begins with its number, so that repeated and missing
+samples are found.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 BATCH = 64
 NUMBER = 8
-# What a reader is made of: its batches, its state after some of them, and what makes it go on from a state.
+# The functions of a reader: iterates over batches, returns the state after some, resumes from a state.
 Reader = tuple[
     "Callable[[], Iterator[Any]]", "Callable[[int], dict[str, Any]]", "Callable[[Any], None]"
 ]
 
 
 def as_list(samples: list[Any]) -> list[Any]:
-    """Collates nothing."""
+    """Returns samples without collating them."""
     return samples
 
 
@@ -39,20 +39,20 @@ def module_of(told: dict[str, Any]) -> Any:
 
 
 def number_of(sample: Any) -> int:
-    """Returns the number that a sample begins with, in whatever a library wraps it."""
+    """Returns the number at the start of a sample, which libraries wrap in different ways."""
     while not isinstance(sample, (bytes, memoryview)):
         sample = sample["data"] if isinstance(sample, dict) else sample[-1]
     return int.from_bytes(sample[:NUMBER], "big")
 
 
 def read(told: dict[str, Any]) -> dict[str, Any]:
-    """Reads from the start, or from a state, to the end; takes a state after some batches."""
+    """Reads to the end, from the start or from a state; takes a state after some batches if requested."""
     module = module_of(told)
     forget_peak()
     before, cpu, began = peak_mb(), own_cpu_seconds(), time.perf_counter()
-    batches, state_after, go_on = module.make(told)
+    batches, state_after, resume = module.make(told)
     if told.get("state") is not None:
-        go_on(told["state"])
+        resume(told["state"])
     numbers: list[int] = []
     state, first = None, 0.0
     for count, batch in enumerate(batches(), 1):
@@ -72,7 +72,7 @@ def read(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Does what the command line tells."""
+    """Runs the order of the command line."""
     told = json.loads(sys.argv[1])
     if told["do"] == "write":
         module_of(told).write(told)

@@ -1,4 +1,4 @@
-"""Goes on in the middle of an epoch: chunks of litdata, copied to an empty folder; see `resuming`."""
+"""Resumes in the middle of an epoch: chunks of litdata, copied to an empty folder; see `resuming`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POOL = urllib3.PoolManager()
 
 
 class HTTPDownloader(Downloader):  # type: ignore[misc] # untyped here
-    """Downloads a chunk from a URL: litdata has no client for HTTP."""
+    """Downloads a chunk from a URL, because litdata has no HTTP client."""
 
     def download_file(self, remote_filepath: str, local_filepath: str) -> None:
         response = POOL.request("GET", remote_filepath)

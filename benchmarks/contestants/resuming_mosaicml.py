@@ -1,4 +1,4 @@
-"""Goes on in the middle of an epoch: MDS shards, copied to an empty folder; see `resuming`."""
+"""Resumes in the middle of an epoch: MDS shards, copied to an empty folder; see `resuming`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from streaming import MDSWriter, StreamingDataset
 from torch.utils.data import DataLoader
 
-import benchmarks.contestants.mosaicml  # noqa: F401 - gives it a client for HTTP
+import benchmarks.contestants.mosaicml  # noqa: F401 - adds an HTTP client
 from benchmarks.contestants.resuming import BATCH, as_list
 
 if TYPE_CHECKING:

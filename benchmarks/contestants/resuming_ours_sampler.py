@@ -1,4 +1,4 @@
-"""Goes on in the middle of an epoch: a published dataset in the order of a sampler; see `resuming`."""
+"""Resumes in the middle of an epoch: a published dataset in the order of a sampler; see `resuming`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goes on in the middle of an epoch: a ZIP as a stream, in some order; see `resuming`."""
+"""Resumes in the middle of an epoch: a ZIP as a stream, in some order; see `resuming`."""
 
 from __future__ import annotations
 

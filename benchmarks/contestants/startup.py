@@ -1,4 +1,4 @@
-"""Interpreters that are started and end again; each sample is one of them."""
+"""Starts of interpreters; each sample is one start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def core(job: Job) -> Iterator[bytes]:
 
 
 def command_help(job: Job) -> Iterator[bytes]:
-    """Asks the command line for its help."""
+    """Runs ``ipfs-dataset --help``."""
     return _started([str(Path(sys.executable).with_name("ipfs-dataset")), "--help"])
 
 

@@ -1,4 +1,4 @@
-"""The limit of a DataLoader with workers: they send bytes that they have, and read nothing."""
+"""The limit of a DataLoader with workers: the workers send bytes from memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _MadeUp(IterableDataset[tuple[str, bytes]]):
         workers, first = (1, 0) if info is None else (info.num_workers, info.id)
         noise = bytearray(os.urandom(self._size))
         for number in range(first, self._samples, workers):
-            # A copy, for one object would be sent once a batch.
+            # A copy, because the same object would be sent only once for each batch.
             yield f"{number:07}.bin", bytes(noise)
 
 

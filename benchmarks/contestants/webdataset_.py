@@ -1,4 +1,4 @@
-"""webdataset: TAR shards as they arrive, through curl, as its documentation has it for the web."""
+"""webdataset: reads TAR shards while they arrive, through curl, as its documentation recommends."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def pairs(job: Job) -> Iterator[bytes]:
 
 
 def pairs_http(job: Job) -> Iterator[bytes]:
-    """The same, with its own HTTP client in place of curl."""
+    """The same with its own HTTP client instead of curl."""
     for sample in wds.WebDataset(job.url, shardshuffle=False):
         yield sample["bin"]
         yield sample["cls"]
 
 
 def pairs_local(job: Job) -> Iterator[bytes]:
-    """The same from the local disk."""
+    """The same from a local file."""
     for sample in wds.WebDataset(job.facts["path"], shardshuffle=False):
         yield sample["bin"]
         yield sample["cls"]
 
 
 def loader(job: Job) -> Iterator[bytes]:
-    """Reads shards through its loader with workers, in batches made in the workers."""
+    """Reads shards through its loader with workers, which make the batches."""
     urls = [_pipe(f"{job.url}/{number:05}.tar") for number in range(job.facts["shards"])]
     dataset = wds.WebDataset(
         urls, shardshuffle=False, nodesplitter=wds.split_by_node, workersplitter=wds.split_by_worker
@@ -47,7 +47,7 @@ def loader(job: Job) -> Iterator[bytes]:
 
 
 def shuffle_buffer(job: Job) -> Iterator[bytes]:
-    """Shuffles items within a buffer that is full before the first one leaves."""
+    """Shuffles items with a buffer that is filled before the first item is returned."""
     size = job.options["buffer"]
     items = [number.to_bytes(8, "big") for number in range(job.facts["members"])]
     return iter(wds.shuffle(size, initial=size)(iter(items)))

@@ -1,4 +1,4 @@
-"""The data that tasks read: generated, the same every time, and kept between runs."""
+"""The data of tasks: generated, the same in each run, and kept between runs."""
 
 from __future__ import annotations
 

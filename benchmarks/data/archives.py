@@ -1,4 +1,4 @@
-"""Archives: TAR, compressed TAR and ZIP, of members whose sizes the tasks ask for."""
+"""Archives: TAR, compressed TAR and ZIP, with members of given sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL_BYTES = 3
 
 
 def member_name(number: int) -> str:
-    """Returns what the member of this number is called in each archive and folder here."""
+    """Returns the name of a member or file in each archive and folder."""
     return f"{number:07}.bin"
 
 
@@ -30,21 +30,21 @@ def plain(path: Path, size: int) -> dict[str, Any]:
 
 
 def tar(path: Path, members: int, size: int, seed: int = 3) -> dict[str, Any]:
-    """Writes a TAR of equal members."""
+    """Writes a TAR of members of equal size."""
     with path.open("wb") as file:
         _write_tar(file, _members(seed, members, size))
     return {"members": members, "member_bytes": size, "bytes": members * size}
 
 
 def tar_pairs(path: Path, samples: int, size: int) -> dict[str, Any]:
-    """Writes a TAR of samples of two members each, as WebDataset has them: data and a label."""
+    """Writes a TAR of samples of two members each, as in WebDataset: data and a label."""
     with path.open("wb") as file:
         _write_tar(file, _pairs(samples, size))
     return _pair_facts(samples, size)
 
 
 def tar_gz(path: Path, samples: int, size: int) -> dict[str, Any]:
-    """Writes the same compressed."""
+    """Writes such a TAR compressed with gzip; its data can be compressed."""
     with gzip.GzipFile(path, "wb", compresslevel=6, mtime=0) as file:
         _write_tar(cast("BinaryIO", file), _pairs(samples, size, squeezable=True))
     return _pair_facts(samples, size)
@@ -57,7 +57,7 @@ def zip_pairs(path: Path, samples: int, size: int, method: int) -> dict[str, Any
 
 
 def zip_stored(path: Path, members: int, size: int) -> dict[str, Any]:
-    """Writes a ZIP of equal members, stored."""
+    """Writes a ZIP of members of equal size, stored."""
     _write_zip(path, _members(3, members, size), zipfile.ZIP_STORED)
     return {"members": members, "member_bytes": size, "bytes": members * size}
 

@@ -1,4 +1,4 @@
-"""Folders: of many small files, and of shards."""
+"""Folders of many small files, and of shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def unlisted(path: Path, files: int, size: int) -> dict[str, Any]:
-    """Writes a folder of equal files."""
+    """Writes a folder of files of equal size."""
     path.mkdir()
     for number, data in enumerate(pieces(5, files * size, size)):
         (path / member_name(number)).write_bytes(data)
@@ -21,14 +21,14 @@ def unlisted(path: Path, files: int, size: int) -> dict[str, Any]:
 
 
 def folder(path: Path, files: int, size: int) -> dict[str, Any]:
-    """Writes a folder of equal files, and the list of them that the original library wants."""
+    """Writes a folder of files of equal size, with the list of them that the first ipfs-dataset needs."""
     facts = unlisted(path, files, size)
     (path / "metadata.txt").write_text("\n".join(map(member_name, range(files))))
     return facts
 
 
 def shards(path: Path, count: int, members: int, size: int) -> dict[str, Any]:
-    """Writes TAR shards that differ from each other."""
+    """Writes TAR shards with different contents."""
     path.mkdir()
     for number in range(count):
         tar(path / f"{number:05}.tar", members, size, seed=100 + number)
@@ -37,11 +37,11 @@ def shards(path: Path, count: int, members: int, size: int) -> dict[str, Any]:
 
 
 def mds(path: Path, count: int, members: int, size: int) -> dict[str, Any]:
-    """Writes the same samples as MosaicML's MDS shards, so that its reader has what it reads best.
+    """Writes the same samples as MDS shards, the format of MosaicML streaming.
 
-    Written here, as the format is laid down in its documentation: the number of samples, where each begins
-    and where the last ends, as 32 bit numbers; the shard's header as JSON; then for each sample the size of
-    its fields whose size is not fixed, and the fields.
+    A shard contains, as described in its documentation: the number of samples, the position of each, and the
+    end of the last, as 32-bit numbers; its header as JSON; then for each sample the sizes of its fields of
+    variable size, and the fields.
     """
     path.mkdir()
     listed = [_mds_shard(path, number, members, size) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Which data there are, at which size, and with which options they are added to the node."""
+"""The table of all data, with their sizes and the options for adding them to the node."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RAW = ("--cid-version=1", "--raw-leaves", "--chunker=size-1048576")
-DEFAULT = ("--cid-version=0",)  # dag-pb leaves of 256 KiB, as a bare `ipfs add` of years past
+# Leaves of 256 KiB in dag-pb, as with `ipfs add` of earlier versions of Kubo.
+DEFAULT = ("--cid-version=0",)
 
 SMALL, SAMPLE = 10_240, 102_400
 
 
 @dataclass(frozen=True)
 class Data:
-    """Something to read.
+    """Data of tasks.
 
     Attributes:
-        build: Writes it to a path, for so many samples or bytes, and returns facts.
-        amount: How many at scale 1.
-        least: How many at the least, however small the scale.
-        options: For ``ipfs add``; None where a node does not need it.
-        keep: Whether the files stay once the node has them.
+        build: Writes an amount of the data to a path, and returns facts about them.
+        amount: Number of samples or bytes at scale 1.
+        least: Minimum number at any scale.
+        options: Options of ``ipfs add``; None if the data are not added to a node.
+        keep: Whether the files are kept after they were added.
     """
 
     build: Callable[[Path, int], dict[str, Any]]
@@ -49,12 +50,12 @@ def _small(writer: Callable[..., dict[str, Any]], *rest: Any) -> Callable[..., d
 def _sharded(
     writer: Callable[..., dict[str, Any]], size: int = SAMPLE
 ) -> Callable[..., dict[str, Any]]:
-    # A multiple of the batches of all workers: MosaicML's reader fills up what is not.
+    # A multiple of the batches of all workers, because MosaicML streaming pads other numbers.
     return lambda path, amount: writer(path, 16, -(-amount // 128) * 8, size)
 
 
 def _described(path: Path, amount: int) -> dict[str, Any]:
-    """Makes nothing: who writes makes samples of its own."""
+    """Writes nothing, because contestants that publish create their samples themselves."""
     return {"members": amount, "member_bytes": 10_000, "bytes": amount * 10_000}
 
 
@@ -82,7 +83,7 @@ DATA: dict[str, Data] = {
 }
 
 
-# For the transfer of samples from workers, which depends on their size: 256 MiB each.
+# 256 MiB in samples of different sizes, for the transfer of samples from workers.
 SHARD_SAMPLES = {"6k": 6 << 10, "32k": 32 << 10, "1m": 1 << 20}
 for _name, _size in SHARD_SAMPLES.items():
     DATA[f"shards_{_name}"] = Data(_sharded(folders.shards, _size), 256 * MIB // _size, 128)
@@ -94,7 +95,7 @@ def _gib(writer: Callable[..., dict[str, Any]], gib: float) -> Data:
     return Data(lambda path, count: writer(path, count, SAMPLE), amount, keep=False)
 
 
-# For curves over size, and for memory.
+# For the curves over size and members, and for the tasks about memory.
 for _gibibytes in (0.1, 1, 10):
     DATA[f"tar_{_gibibytes}_gib"] = _gib(partial(archives.tar, seed=6), _gibibytes)
     DATA[f"zip_{_gibibytes}_gib"] = _gib(archives.zip_stored, _gibibytes)

@@ -1,4 +1,4 @@
-"""Builds data when a task wants them, adds them to the node, and remembers both."""
+"""Builds data when a task needs them, adds them to the node, and keeps both for later runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class Warehouse:
     """A folder of generated data.
 
     Args:
-        folder: Where they are kept; one folder for each scale.
-        scale: By which all amounts are multiplied.
+        folder: Folder of the data, with a folder for each scale.
+        scale: Factor for all amounts.
+        node: The node to which data are added.
     """
 
     def __init__(self, folder: Path, scale: float, node: Node) -> None:
@@ -29,7 +30,7 @@ class Warehouse:
         self._node = node
 
     def facts(self, name: str) -> dict[str, Any]:
-        """Returns what is known of the data, the CID included; builds and adds them if need be."""
+        """Returns facts about the data, including their CID; builds and adds the data if necessary."""
         data = DATA[name]
         path, known = self._folder / name, self._folder / f"{name}.json"
         facts: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
@@ -48,10 +49,10 @@ class Warehouse:
         return {**facts, "path": str(path)}
 
     def _remember(self, known: Path, facts: dict[str, Any]) -> None:
-        # Whole or not at all: a run that was interrupted builds again.
+        # Replaced atomically, so that data of an interrupted run are built again.
         written = known.with_suffix(".new")
         written.write_text(json.dumps(facts))
-        os.replace(written, known)  # noqa: PTH105 - Path.replace, said as what it is
+        os.replace(written, known)  # noqa: PTH105 - clearer than Path.replace
 
 
 def _remove(path: Path) -> None:

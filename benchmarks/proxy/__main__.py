@@ -1,7 +1,7 @@
-"""The proxy's process: prints its ports, then answers each line on stdin with its counts, which start over.
+"""The process of the proxy: prints its ports, then its counts for each line on stdin, and resets them.
 
-Each connection has two threads. What the client sends is cut into requests; what comes back is spliced in
-the kernel, never seen here, so that the proxy is no bottleneck.
+Each connection has two threads. The bytes of the client are split into requests; those of the server are
+spliced in the kernel, so that the proxy is no bottleneck.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ _TRUSTLESS = re.compile(rb"format=(?:raw|car)|application/vnd\.ipld\.(?:raw|car)
 
 
 class Counts:
-    """What passed since the last question.
+    """Counts of what was transferred since they were last read.
 
-    Round trips are counted by order, not by time: what a client sends belongs to the round trip after the
-    last one of which an answer had been sent to it by then. What it sends together is therefore one round
-    trip, and what waits for an answer is the next. A TCP connection and a TLS handshake are one each.
+    Round trips are counted by order, not by time: a request belongs to the round trip after the last one
+    whose answer had been sent to the client before. Requests that are sent together are therefore one round
+    trip, and a request that waits for an answer is the next. A TCP connection and a TLS handshake are one
+    each.
     """
 
     def __init__(self) -> None:
@@ -49,15 +50,17 @@ class Counts:
             self._values[name] += amount
 
     def begin_round_trip(self) -> tuple[int, int]:
-        """Returns what `end_round_trip` needs, for something that the client sends now."""
+        """Returns the argument of `end_round_trip` for a request that arrives now."""
         with self._lock:
             return self._times_taken, self._values["round_trips"] + 1
 
     def end_round_trip(self, begun: tuple[int, int]) -> None:
-        """Counts a round trip; its answer is sent now."""
+        """Counts a round trip whose answer is sent now."""
         times_taken, number = begun
         with self._lock:
-            if times_taken == self._times_taken:  # otherwise it began before the last question
+            if (
+                times_taken == self._times_taken
+            ):  # otherwise it began before the counts were last read
                 self._values["round_trips"] = max(self._values["round_trips"], number)
 
     def take(self) -> dict[str, int]:
@@ -67,8 +70,8 @@ class Counts:
         return taken
 
 
-class Turnstile:
-    """Lets so many requests a minute through, over all connections."""
+class RateLimit:
+    """Limits the requests per minute of all connections together."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._per_minute = per_minute
@@ -76,7 +79,7 @@ class Turnstile:
         self._lock = threading.Lock()
 
     def wait_needed(self) -> float:
-        """Returns 0 and lets a request through, or the seconds after which one may be."""
+        """Returns 0 and counts a request if it is allowed, otherwise the seconds until one is allowed."""
         if self._per_minute is None:
             return 0
         with self._lock:
@@ -90,13 +93,13 @@ class Turnstile:
 
 
 class Rules:
-    """What holds for all connections.
+    """The rules for all connections.
 
     Args:
-        delay: Seconds that each request waits.
-        per_minute: How many requests a minute are let through.
-        trustless: Whether only blocks and CARs are served, as by a Kubo with DeserializedResponses off.
-        tls: With what clients are served over TLS; None for no TLS.
+        delay: Seconds by which each request is delayed.
+        per_minute: Maximum number of requests per minute; None for no limit.
+        trustless: Whether only blocks and CARs are served, as by Kubo with DeserializedResponses disabled.
+        tls: The context for serving TLS; None for no TLS.
     """
 
     def __init__(
@@ -110,31 +113,33 @@ class Rules:
         self.counts = Counts()
         self.delay = delay
         self.tls = tls
-        self._turnstile = Turnstile(per_minute)
+        self._rate_limit = RateLimit(per_minute)
         self._trustless = trustless
 
     def refusal(self, head: bytes) -> str | None:
-        """Returns the status, and headers, that a request gets instead of an answer; None for an answer."""
+        """Returns the status and headers with which a request is refused; None if it is allowed."""
         if self._trustless and not _TRUSTLESS.search(head):
             return "406 Not Acceptable"
-        if wait := self._turnstile.wait_needed():
+        if wait := self._rate_limit.wait_needed():
             return f"429 Too Many Requests\r\nRetry-After: {int(wait) + 1}"
         return None
 
 
 class Link:
-    """One client's connection and the one to the server behind it."""
+    """The connection of a client, and the one to the server."""
 
     def __init__(self, client: socket.socket, target: tuple[str, int], rules: Rules) -> None:
         self._client, self._target, self._rules = client, target, rules
         self._counts = rules.counts
-        self._waiting: tuple[int, int] | None = None  # the round trip whose answer has not begun
+        self._waiting: tuple[int, int] | None = (
+            None  # the round trip whose answer has not arrived yet
+        )
 
     def serve(self) -> None:
         with suppress(OSError), socket.create_connection(self._target) as server:
             for one in (self._client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._round_trip()  # of a connection, which is accepted here already
+            self._round_trip()  # of the connection, which was already accepted
             if self._rules.tls is not None:
                 self._client.recv(1, socket.MSG_PEEK)
                 self._round_trip()
@@ -164,7 +169,7 @@ class Link:
                     self._counts.add("sent", len(piece))
 
     def _admit(self, head: bytes) -> bool:
-        """Lets a request through, or answers it here."""
+        """Returns whether a request is allowed; sends the refusal if it is not."""
         begun = self._counts.begin_round_trip()
         time.sleep(self._rules.delay)
         refusal = self._rules.refusal(head)
@@ -188,7 +193,7 @@ class Link:
 
 
 def _moved(source: socket.socket, sink: socket.socket) -> Iterator[int]:
-    """Yields how many bytes have come, each time before they are sent on, until the source ends."""
+    """Yields the number of bytes that have arrived, each time before they are passed on."""
     can_splice = hasattr(os, "splice") and not isinstance(sink, ssl.SSLSocket)
     return _spliced(source, sink) if can_splice else _copied(source, sink)
 
@@ -234,7 +239,9 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("--per-minute", type=int)
     parser.add_argument("--trustless", action="store_true")
-    parser.add_argument("--certificate", help="of clients' TLS, a PEM file with its key")
+    parser.add_argument(
+        "--certificate", help="a PEM file with a certificate and its key, to serve TLS"
+    )
     arguments = parser.parse_args()
     tls = None
     if arguments.certificate:

@@ -1,4 +1,4 @@
-"""A program of ours that runs beside a benchmark, in a process of its own."""
+"""A helper program of a benchmark, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class ChildProcess:
-    """A process that lives while its ``with`` block does; it ends when its standard input does.
+    """A process that runs during its ``with`` block; it ends when its standard input is closed.
 
     Args:
-        module: What it runs, as with ``python -m``.
-        arguments: Those of its command line.
+        module: The module that it runs, as with ``python -m``.
+        arguments: Its command-line arguments.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -51,6 +51,6 @@ class ChildProcess:
         self._process.stdin.flush()
 
     def read_line(self) -> str:
-        """Returns the next line of the process, which it waits for."""
+        """Waits for the next line of the process and returns it."""
         assert self._process.stdout is not None
         return self._process.stdout.readline()

@@ -1,4 +1,4 @@
-"""Starts a proxy before a node and asks it for its counts."""
+"""Starts a proxy in front of a node, and reads its counts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _TCP = re.compile(r"/(?:ip4|ip6|dns4?|dns6)/([^/]+)/tcp/(\d+)")
 
 
 class Proxy(ChildProcess):
-    """A proxy that lives while its ``with`` block does.
+    """A proxy that runs during its ``with`` block.
 
     Args:
-        gateway: URL of the gateway that it stands before.
-        api: Multiaddr of the RPC API that it stands before; by TCP, or it is passed by.
-        delay_ms: How long each request, and each connection, waits on its way.
-        per_minute: How many requests a minute it lets through; others get status 429.
-        trustless: Whether it lets through only requests for blocks and CARs.
-        certificate: A PEM file with a certificate for 127.0.0.1 and its key, with which it serves TLS.
+        gateway: URL of the gateway.
+        api: Multiaddr of the RPC API; without TCP, the API is used directly.
+        delay_ms: Milliseconds by which each request and each connection is delayed.
+        per_minute: Maximum number of requests per minute; others get status 429.
+        trustless: Whether only requests for blocks and CARs are allowed.
+        certificate: A PEM file with a certificate for 127.0.0.1 and its key, to serve TLS.
 
     Attributes:
-        gateway: Where clients find the gateway instead.
-        api: And the API.
+        gateway: URL of the gateway through the proxy.
+        api: Multiaddr of the API through the proxy.
     """
 
     gateway: str
@@ -66,10 +66,10 @@ class Proxy(ChildProcess):
         return self
 
     def counts(self) -> dict[str, int]:
-        """Returns what passed since the last call.
+        """Returns the counts since the last call, and resets them.
 
-        These are requests, refused ones, connections, bytes sent and received, and round trips: the longest
-        chain of requests, and connections, each of which began after an answer to the one before.
+        These are requests, refused requests, connections, bytes sent and received, and round trips: the
+        longest chain of requests and connections, each of which began after an answer to the one before.
         """
         self.write_line("counts")
         counts: dict[str, int] = json.loads(self.read_line())

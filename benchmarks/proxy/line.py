@@ -1,8 +1,8 @@
-"""A line with a delay, for any protocol over TCP: what is sent arrives so much later, in both directions.
+"""A line with a delay, for any protocol over TCP: bytes arrive later, in both directions.
 
-Unlike the proxy for HTTP, which delays requests, this one delays bytes, as distance does: whoever sends
-without waiting for answers loses nothing. It does not bound how fast bytes arrive, nor imitate how TCP itself
-begins slowly. In a process of its own; `Line` starts it.
+Unlike the HTTP proxy, which delays requests, it delays bytes, as distance does: a client that sends without
+waiting for answers loses no time. It neither limits the bandwidth nor imitates the slow start of TCP. It runs
+in a process of its own, which `Line` starts.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PIECE_BYTES = 1 << 18
-# Bytes under way in one direction of a connection: more than any peer has allowed to be.
+# Maximum number of bytes in transit in one direction of a connection: more than any peer allows.
 _MOST_BYTES = 256 << 20
 
 
 class Line(ChildProcess):
-    """A line that lives while its ``with`` block does.
+    """A line that runs during its ``with`` block.
 
     Args:
-        host: Where it leads.
-        port: Likewise.
-        round_trip_ms: Milliseconds that a byte and the answer to it take.
+        host: Host to which it connects.
+        port: Port to which it connects.
+        round_trip_ms: Delay of both directions together, in milliseconds.
 
     Attributes:
-        port: Where it begins, at 127.0.0.1.
+        port: Port at which it accepts connections, on 127.0.0.1.
     """
 
     port: int
@@ -49,7 +49,7 @@ class Line(ChildProcess):
 
 
 class _Direction:
-    """What is sent from one socket to another, with a delay."""
+    """Passes bytes from one socket to another, with a delay."""
 
     def __init__(self, source: socket.socket, sink: socket.socket, delay: float) -> None:
         self._source, self._sink, self._delay = source, sink, delay
@@ -58,7 +58,7 @@ class _Direction:
         self._changed = threading.Condition()
 
     def run(self) -> None:
-        """Passes on all there is."""
+        """Passes on all bytes."""
         receiving = threading.Thread(target=self._receive, daemon=True)
         receiving.start()
         with suppress(OSError):
@@ -98,7 +98,9 @@ def _serve(client: socket.socket, target: tuple[str, int], delay: float) -> None
     with suppress(OSError), client, socket.create_connection(target) as server:
         for one in (client, server):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        time.sleep(2 * delay)  # to connect takes a round trip, and is done here already
+        time.sleep(
+            2 * delay
+        )  # connecting takes a round trip, but the connection was already accepted
         back = _Direction(server, client, delay)
         returning = threading.Thread(target=back.run, daemon=True)
         returning.start()

@@ -1,4 +1,4 @@
-"""Finds where requests begin in what a client sends: HTTP/1.1, bodies by length or in chunks."""
+"""Splits the bytes of an HTTP/1.1 client into requests, with bodies of a given length or in chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _END = b"\r\n\r\n"
 
 
 class RequestSplitter:
-    """Cuts a client's bytes into request heads and pieces of bodies."""
+    """Splits the bytes of a client into heads of requests and pieces of bodies."""
 
     def __init__(self) -> None:
         self._pending = b""
@@ -19,7 +19,7 @@ class RequestSplitter:
         self._chunked = False
 
     def feed(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
-        """Yields what can be passed on by now: whether it is a whole head, and the bytes."""
+        """Yields the bytes that can be passed on now, each with whether they are a whole head."""
         self._pending += data
         while self._pending:
             piece, is_head = self._next()

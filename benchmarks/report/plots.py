@@ -1,4 +1,4 @@
-"""The plots: one of bars for all tasks, one of lines for each curve."""
+"""Plots: one bar chart of all tasks, and one plot of each curve."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _TITLE_CHARACTERS = 44
 
 
 def plot_tasks(results: dict[str, Any], path: Path) -> None:
-    """Draws each contestant's median beside the others of its task."""
+    """Draws the medians of the contestants of each task."""
     tasks = [task for task in results["tasks"].values() if _done(task)]
     if not tasks:
         return
     rows = (len(tasks) + 1) // 2
-    # As high as the bars of a row need, and its titles of up to three lines.
+    # High enough for the bars of a row and titles of up to three lines.
     bars = [max(len(_done(task)) for task in tasks[row * 2 : row * 2 + 2]) for row in range(rows)]
     heights = [0.9 + 0.3 * count for count in bars]
     figure, axes = plt.subplots(

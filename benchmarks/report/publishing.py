@@ -1,4 +1,4 @@
-"""Puts results beside those that are there, part by part, and writes the pages and plots anew."""
+"""Merges results with earlier ones, and writes the pages and plots."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def publish_curves(results: dict[str, Any], folder: Path) -> None:
 
 
 def _kept(new: dict[str, Any], path: Path, parts: str) -> dict[str, Any]:
-    """Writes the figures; what was not run again keeps its own, as long as the data were as large."""
+    """Writes the figures; parts that were not run again keep their figures if the scale is the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     old = json.loads(path.read_text()) if path.exists() else {}
     merged = dict(new)

@@ -1,4 +1,4 @@
-"""The tables in Markdown."""
+"""Tables of results in Markdown."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _place(curve: dict[str, Any], x: float) -> str:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """Returns what a terminal shows after a run."""
+    """Returns the tables that are printed after a run."""
     tables = [f"{task['title']}\n{_table(task)}\n" for task in results["tasks"].values()]
     return "\n".join([*tables, _targets(results)])
 
@@ -106,7 +106,7 @@ def _targets(results: dict[str, Any]) -> str:
 
 
 def _contestants(task: dict[str, Any], target: dict[str, Any]) -> list[str]:
-    """Returns the labels of the two contestants of a target; one that is judged alone has no other."""
+    """Returns the labels of the two contestants of a target; the second is empty without comparison."""
     labels: dict[str | None, str] = {None: ""}
     for label, one in task["contestants"].items():
         labels.setdefault(f"{one['adapter']}.{one['function']}", label)
@@ -148,14 +148,14 @@ def _row(name: str, one: dict[str, Any]) -> list[str]:
 
 
 def _requests(one: dict[str, Any]) -> str:
-    """A checked run may have read fewer samples than a timed one; then it says of how many."""
+    """Returns the number of requests, with that of samples if the untimed run read fewer than a timed one."""
     checked = one["checked"]
     whole = checked["count"] == one["runs"][0]["count"]
     return f"{checked['requests']}" if whole else f"{checked['requests']} for {checked['count']}"
 
 
 def shown(value: float | None) -> str:
-    """Returns a figure as it is shown: three digits, or whole ones from a hundred on."""
+    """Returns a figure with three digits, or as a whole number from 100."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= _HUNDRED else f"{value:.3g}"

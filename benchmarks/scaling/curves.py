@@ -1,4 +1,4 @@
-"""Which curves there are."""
+"""The curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PER_MINUTE = 200
 
 @dataclass(frozen=True)
 class Source:
-    """What stands between the client and the node; see `benchmarks.proxy.Proxy`."""
+    """Properties of the proxy between client and node; see `benchmarks.proxy.Proxy`."""
 
     delay_ms: float = 0
     per_minute: int | None = None
@@ -31,7 +31,7 @@ class Point:
     """One measurement of a curve.
 
     Attributes:
-        x: Where it stands; the name of a fact about the data stands for its value.
+        x: Its position; the name of a fact about the data means the value of that fact.
     """
 
     series: str
@@ -44,11 +44,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points, and which of their figures are plotted over x.
+    """Points, and the figures that are plotted over x.
 
     Attributes:
-        log: Whether x is plotted so.
-        kinds: What the numbers 1, 2, … of x stand for, where they are no amounts.
+        log: Whether the axis of x is logarithmic.
+        kinds: Labels of the numbers 1, 2, … if x is not an amount.
     """
 
     name: str

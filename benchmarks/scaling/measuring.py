@@ -40,7 +40,7 @@ class Scaling:
         self._rounds = rounds
 
     def run(self, curves: Iterable[Curve]) -> Iterator[dict[str, Any]]:
-        """Yields results that grow by a curve each time."""
+        """Yields the results so far after each curve."""
         results: dict[str, Any] = {
             "scale": self._scale,
             "rounds": self._rounds,
@@ -71,7 +71,7 @@ class Scaling:
         return {**plain, **figures}
 
     def _measured(self, point: Point, facts: dict[str, Any]) -> dict[str, float]:
-        """Returns medians over the rounds, after a run that is only looked at."""
+        """Returns medians over the rounds, after an untimed run that measures the memory of all processes."""
         with ExitStack() as stack:
             proxy = (
                 Proxy(self._node.gateway, self._node.api, **asdict(point.source))
@@ -86,21 +86,21 @@ class Scaling:
                 samples=scaled_samples(point.contestant.samples, self._scale),
                 options={**point.options, **point.contestant.options},
             )
-            looked_at = self._run(point, job, look=True) if point.source is None else {}
+            checked = self._run(point, job, check=True) if point.source is None else {}
             runs = []
             for _ in range(self._rounds):
                 run = self._run(point, job)
                 runs.append({**run, **(proxy.counts() if proxy else {})})
-        return _figures(point, facts, runs, looked_at)
+        return _figures(point, facts, runs, checked)
 
-    def _run(self, point: Point, job: Job, *, look: bool = False) -> dict[str, Any]:
+    def _run(self, point: Point, job: Job, *, check: bool = False) -> dict[str, Any]:
         return run_once(
             self._workers,
             point.contestant,
             job,
             digest="samples",
             pid=self._node.pid,
-            check=(lambda: None) if look else None,
+            check=(lambda: None) if check else None,
         )
 
 
@@ -109,7 +109,7 @@ def _places(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def _figures(
-    point: Point, facts: dict[str, Any], runs: list[dict[str, Any]], looked_at: dict[str, Any]
+    point: Point, facts: dict[str, Any], runs: list[dict[str, Any]], checked: dict[str, Any]
 ) -> dict[str, float]:
     middle = {
         key: statistics.median(run[key] for run in runs)
@@ -122,7 +122,7 @@ def _figures(
         "mb_per_second": middle["bytes"] / 1e6 / middle["seconds"],
         "first_ms": middle["first_seconds"] * 1000,
         "peak_mb": max(run["peak_mb"] for run in runs),
-        "tree_peak_mb": looked_at.get("tree_peak_mb", 0.0),
+        "tree_peak_mb": checked.get("tree_peak_mb", 0.0),
     }
     if "requests" in runs[0]:
         requests = statistics.median(run["requests"] for run in runs)

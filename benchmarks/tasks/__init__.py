@@ -20,5 +20,5 @@ from benchmarks.tasks import (
 _MODULES = (plain, tar, compressed, zips, folder, shards, first, second, export, shuffle, startup)
 
 TASKS = {task.name: task for module in (*_MODULES, memory) for task in module.TASKS}
-# Run where they are named.
+# Not part of a whole run; `--tasks` selects them.
 OTHER_TASKS = {task.name: task for task in shards.BY_SIZE}

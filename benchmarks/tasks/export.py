@@ -1,4 +1,4 @@
-"""Publishing a dataset of tensors and labels; each run new samples, for a node has a block only once."""
+"""Publishing a dataset of tensors and labels; new samples in each run, because a node stores a block once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long until the first sample is there, once the dataset is constructed."""
+"""The time to the first sample of a constructed dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of many small files: all of it, and a few at random."""
+"""A folder of many small files: all of them, and a few at random."""
 
 from __future__ import annotations
 

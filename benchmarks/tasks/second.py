@@ -1,4 +1,4 @@
-"""The second epoch, from the cache folder."""
+"""The second epoch, read from the cache folder."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def _contestants(mds: str) -> tuple[Contestant, ...]:
 
 
 def _task(size: str, workers: int) -> Task:
-    """Returns a task whose samples have another size, or are read by other numbers of workers."""
+    """Returns a task with another size of samples or another number of workers."""
     behind = "" if size == "100k" else f"_{size}"
     return Task(
         name=f"shards_{size}_{workers}",
@@ -52,7 +52,7 @@ TASKS = (
     ),
 )
 
-# Not among those that run by themselves: `--tasks` names them.
+# Not part of a whole run; `--tasks` selects them.
 BY_SIZE = tuple(
     _task(size, workers) for size in SHOWN for workers in range(3) if (size, workers) != ("100k", 2)
 )

@@ -1,4 +1,4 @@
-"""What importing the core and asking the command line for help take beyond a bare interpreter."""
+"""The time of importing the core, and of the help of the command line, above that of a bare interpreter."""
 
 from __future__ import annotations
 

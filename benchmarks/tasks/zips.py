@@ -72,7 +72,7 @@ def _batches(suffix: str, leaves: str) -> Task:
     )
 
 
-# Who reads one member has to take, and to hash, all of the leaf that it is in.
+# Reading one member means fetching and hashing its whole leaf.
 LEAVES = {"": "raw leaves of 1 MiB", "_256k": "dag-pb leaves of 256 KiB"}
 
 TASKS = (

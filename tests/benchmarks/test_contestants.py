@@ -31,7 +31,7 @@ def workers():
 def suite(kubo, workers, tmp_path, monkeypatch):
     node = GivenNode(kubo.api, kubo.gateway, kubo.process.pid)
     monkeypatch.setattr("benchmarks.running.prepare", here_or_not)
-    monkeypatch.setattr("benchmarks.suite.throw_away_node", lambda: node_of(node))
+    monkeypatch.setattr("benchmarks.suite.temporary_node", lambda: node_of(node))
     return Suite(node, workers, tmp_path / "data", scale=SCALE, rounds=1)
 
 
