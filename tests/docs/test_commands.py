@@ -23,13 +23,13 @@ def shown():
 
 
 @pytest.mark.parametrize("line", sorted({*shown()}))
-def test_shown_commands_are_understood(line):
+def test_shown_commands_are_accepted_by_the_parser(line):
     words = shlex.split(re.split(r" [|>] ", line)[0], comments=True)[1:]
     if words not in (["--version"], ["--help"]):
         build_parser().parse_args(words)
 
 
-def test_the_commands_of_the_readme_are_most_of_those_that_there_are():
+def test_the_readme_shows_most_commands():
     words = {
         line.split()[1] for line in _LINE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     }

@@ -103,7 +103,7 @@ def test_modules_and_classes_that_the_explanations_name_exist():
     assert named > 20
 
 
-def test_there_are_examples_where_readers_expect_them():
+def test_pages_that_should_have_examples_have_them():
     with_examples = {path.stem for path in PAGES if blocks(path, "python")}
     assert with_examples >= {"first-dataset", *(p.stem for p in (DOCS / "how-to").glob("*.md"))}
 
@@ -190,7 +190,7 @@ def test_hooks_are_all_in_the_reference_with_their_contracts():
     assert all(getattr(hookspecs, hook).__doc__ for hook in HOOKS)
 
 
-def test_what_plugins_may_use_is_all_in_the_reference():
+def test_all_names_for_plugins_are_in_the_reference():
     named = r"(?:auto(?:class|function|exception|module)|py:class|py:data):: ([\w.]+)"
     listed = {name.rpartition(".")[2] for name in re.findall(named, REFERENCE)}
     assert set(ipfs_dataset_core.__all__) - listed == set()

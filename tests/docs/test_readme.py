@@ -42,7 +42,7 @@ def test_python_blocks_run_as_written(replacements, workplace, capsys):
     assert ":1 b'the second line'" in said
 
 
-def test_streamed_samples_are_all_there_in_an_order_of_their_own(place, replacements, workplace):
+def test_streamed_samples_are_complete_and_shuffled(place, replacements, workplace):
     names = run_python(README, replacements)
     names["shuffled"].set_epoch(2)
     in_order = [name for _, name in names["streamed"]]
@@ -114,7 +114,7 @@ def test_make_commands_exist():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_links_lead_somewhere():
+def test_links_have_existing_targets():
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", README.read_text())
     assert len(targets) >= 5
     assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -143,7 +143,7 @@ def errors(tmp_path):
 
 
 @pytest.mark.slow
-def test_who_is_killed_goes_on_with_other_ranks_and_has_the_same_losses(
+def test_a_killed_training_resumes_with_another_number_of_ranks_and_the_same_losses(
     tmp_path, errors, monkeypatch, capsys
 ):
     undisturbed = ("--out", str(tmp_path / "undisturbed"), "--save-every", "1000")

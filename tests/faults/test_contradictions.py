@@ -44,7 +44,7 @@ def read(file, start, size):
         return type(error)
 
 
-def test_an_inner_node_of_another_size_is_refused_again_and_again():
+def test_an_inner_node_of_the_wrong_size_is_refused_on_each_read():
     blocks: Blocks = {}
     data = noise(200)
     node = inner(
@@ -66,7 +66,7 @@ def test_an_inner_node_of_another_size_is_refused_again_and_again():
 
 @pytest.mark.parametrize("kind", ["raw", "file", "wrapped"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_leaf_of_another_size_is_refused_also_when_it_is_cached(kind, source):
+def test_a_leaf_of_the_wrong_size_is_refused_even_if_it_is_cached(kind, source):
     blocks: Blocks = {}
     data = noise(100)
     cid = leaf(blocks, data, kind)
@@ -96,7 +96,7 @@ def test_a_node_that_is_too_deep_in_one_place_is_read_in_another():
             assert read(file, 3, 3) is LimitError
 
 
-def test_a_source_is_not_blamed_for_what_the_publisher_made():
+def test_a_fault_of_the_publisher_does_not_count_as_a_failure_of_the_source():
     blocks: Blocks = {}
     pieces = [noise(1000, seed) for seed in range(8)]
     parts = [(leaf(blocks, piece, "file"), len(piece)) for piece in pieces]

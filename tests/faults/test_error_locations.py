@@ -252,7 +252,7 @@ def test_every_source_is_quoted_below_the_place(kind, source, damaged, tmp_path)
 
 
 @pytest.mark.parametrize("read", READS)
-def test_whatever_a_folder_s_archive_does_wrong_names_folder_path_and_line(read, tmp_path):
+def test_errors_of_an_archive_in_a_folder_name_folder_path_and_line(read, tmp_path):
     files = {"fine.bin": b"1", "in/a.zip": zip_bytes({"x": b"2", "y": b"3"})[:-5]}
     store = Store(tmp_path)
     root = store.folder(files)
@@ -271,7 +271,7 @@ def test_whatever_a_folder_s_archive_does_wrong_names_folder_path_and_line(read,
         assert (where.object, where.file) == (root, "in/a.zip")
 
 
-def test_a_listed_file_that_is_not_there_names_folder_and_line(tmp_path):
+def test_a_missing_listed_file_is_an_error_with_folder_and_line(tmp_path):
     store = Store(tmp_path)
     root = store.tree({"a.bin": b"1", "metadata.txt": b"a.bin\n\nb.bin\n"})
     dataset = IPFSDataset(IPFSObject(root, RemoteFileType.FOLDER), store.address)
@@ -321,7 +321,7 @@ def test_a_published_dataset_names_itself_the_sample_the_shard_and_the_bytes(pub
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_the_place_comes_whole_out_of_workers(method, tmp_path):
+def test_the_location_of_an_error_is_complete_in_errors_from_workers(method, tmp_path):
     content = CONTENTS["archives"]
     with served("gateway", content, tmp_path, damaged=False) as arguments:
 
@@ -354,7 +354,7 @@ def test_an_error_keeps_its_class_cause_and_attributes_where_its_place_is_added(
     assert (str(copy), copy.location, copy.retry_after) == (str(found), found.location, 3.0)
 
 
-def test_nothing_is_said_twice():
+def test_no_part_of_a_message_is_repeated():
     error = FormatError("Member 'x' of 'a.zip' is damaged.")
     found = located(error, Location(object="a.zip", file="a.zip", member="x", sample=4))
     assert str(found) == str(error)
@@ -366,7 +366,7 @@ class PeculiarError(TransportError):
         super().__init__(f"{one} {two}")
 
 
-def test_an_error_that_is_not_made_of_a_message_passes_as_it_is():
+def test_an_error_without_a_single_message_argument_is_not_changed():
     error = PeculiarError("one", 2)
     assert with_message(error, "new") is error
     assert located(error, Location(object="a")) is error

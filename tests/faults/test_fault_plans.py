@@ -222,7 +222,7 @@ def test_one_good_source_is_enough(tmp_path_factory, caches):
 
 @pytest.mark.timeout(PLANS * 4)
 @pytest.mark.parametrize("caches", [False, True])
-def test_nothing_wrong_comes_from_any_sources(tmp_path_factory, caches):
+def test_no_combination_of_faulty_sources_returns_wrong_bytes(tmp_path_factory, caches):
     @plans(PLANS // 4)
     @given(st.lists(any_sources(FOREIGN), min_size=1, max_size=4).map(used), NUMBERS, READING)
     def nothing_wrong_comes(sources, number, way):

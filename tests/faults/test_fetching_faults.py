@@ -60,7 +60,7 @@ def size_of(plan):
 
 @pytest.mark.parametrize("kinds", [("range",), ("range", "car")])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bulk_that_fails_is_finished_otherwise_from_the_same_source(fault, kinds):
+def test_a_failed_bulk_fetch_is_completed_by_block_from_the_same_source(fault, kinds):
     cid, blocks = FILES["kubo-cidv1"]
 
     def faulty(request, plan):
@@ -73,7 +73,7 @@ def test_bulk_that_fails_is_finished_otherwise_from_the_same_source(fault, kinds
 
 
 @pytest.mark.parametrize("fault", ["flip", "cut", "other", "page", "busy"])
-def test_a_second_source_goes_on_where_the_first_ended(fault):
+def test_a_second_source_continues_where_the_first_one_failed(fault):
     cid, blocks = FILES["kubo-cidv1"]
     with (
         Server(blocks, fault=lambda _, plan: FAULTS[fault](plan)) as bad,
@@ -86,7 +86,7 @@ def test_a_second_source_goes_on_where_the_first_ended(fault):
         assert good.served["raw"] < 10
 
 
-def test_a_run_goes_on_at_the_first_leaf_that_is_missing():
+def test_a_run_continues_at_the_first_missing_leaf():
     cid, blocks = FILES["kubo-cidv1"]
 
     def cut(request, plan):
@@ -112,7 +112,7 @@ def test_without_an_honest_source_the_error_names_the_block_and_the_sources():
     assert str(cid) in str(caught.value) or str(leaf) in str(caught.value)
 
 
-def test_a_rate_limit_holds_a_run_up_and_does_not_break_it_into_blocks(monkeypatch):
+def test_a_rate_limit_delays_a_run_and_does_not_split_it_into_blocks(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.sources.source.rate_limit_wait", lambda *_: 0.01)
     cid, blocks = FILES["kubo-cidv1"]
     turns = iter(range(1000))
@@ -125,7 +125,7 @@ def test_a_rate_limit_holds_a_run_up_and_does_not_break_it_into_blocks(monkeypat
         assert server.served["raw"] < 5
 
 
-def test_a_limited_source_is_not_asked_for_each_leaf():
+def test_no_request_per_leaf_is_sent_to_a_rate_limited_source():
     cid, blocks = FILES["kubo-cidv1"]
     limited = Recorder(blocks, change=lambda kind, data: data)
     with fetching(limited) as fetcher:
@@ -136,14 +136,14 @@ def test_a_limited_source_is_not_asked_for_each_leaf():
     assert limited.asked["range"] + limited.asked["car"] + limited.asked["block"] <= 3
 
 
-def test_every_block_is_fetched_from_whoever_has_it():
+def test_each_block_is_fetched_from_a_source_that_has_it():
     cid, blocks = FILES["kubo-cidv1"]
     order = [found for found, _ in depth_first(cid, blocks)]
     halves = [{c.multihash: blocks[c.multihash] for c in part} for part in (order[:30], order[30:])]
     assert read_all(cid, *map(Recorder, halves), piece=1 << 20) == DATA
 
 
-def test_broken_bulk_everywhere_still_leaves_blocks():
+def test_blocks_are_fetched_singly_if_all_bulk_fetches_fail():
     cid, blocks = FILES["unixfs-v0-2015"]
     transports = [
         Recorder(blocks, change=flip("range", "car")),

@@ -35,7 +35,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_it_is_not_asked_again_while_another_source_delivers(refusal):
+def test_a_source_that_refuses_gets_no_more_requests_while_another_one_delivers(refusal):
     plan, _ = REFUSALS[refusal]
     with FaultServer(lambda _: plan) as over, GatewayServer(BLOCKS) as good:
         with fetching(gateway(over.url), gateway(good.url)) as fetcher:
@@ -47,7 +47,7 @@ def test_it_is_not_asked_again_while_another_source_delivers(refusal):
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_it_is_quoted_and_not_waited_for(refusal):
+def test_a_final_refusal_is_quoted_and_not_retried(refusal):
     plan, words = REFUSALS[refusal]
     busy = Plan(status=503)
     with FaultServer(lambda _: plan) as over, FaultServer(lambda _: busy) as other:
@@ -66,7 +66,7 @@ def test_it_is_quoted_and_not_waited_for(refusal):
 @pytest.mark.parametrize(
     "headers", [{}, {"Sunset": TOMORROW}, {"Sunset": "some day"}, {"cf-mitigated": "no"}]
 )
-def test_a_limit_alone_is_no_refusal(headers):
+def test_a_rate_limit_is_not_a_final_refusal(headers):
     with FaultServer(lambda _: Plan(status=429, headers={**headers, "Retry-After": "0"})) as server:
         with fetching(gateway(server.url), retries=1) as fetcher:
             with pytest.raises(TransportError):
@@ -74,7 +74,7 @@ def test_a_limit_alone_is_no_refusal(headers):
         assert len(server.requests) == 2
 
 
-def test_a_source_that_gives_pages_for_directories_still_counts():
+def test_a_source_that_returns_pages_for_directories_is_still_used():
     """Who serves plain bytes only answers with a page where a directory's block was asked for."""
     with FaultServer(lambda _: html()) as server:
         transport = gateway(server.url)
@@ -84,7 +84,7 @@ def test_a_source_that_gives_pages_for_directories_still_counts():
     assert not caught.value.final
 
 
-def test_where_nobody_else_delivers_it_is_asked_again():
+def test_a_source_that_refused_gets_requests_again_if_no_other_source_delivers():
     turns = iter([Plan(status=403)])
 
     def first_refused(request, plan):

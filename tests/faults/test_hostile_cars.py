@@ -63,7 +63,7 @@ def cost_of(path, digest):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory in /proc")
-def test_no_choice_of_cids_makes_an_index_slow_or_large(tmp_path):
+def test_chosen_cids_cannot_make_an_index_slow_or_large(tmp_path):
     costs = {name: cost_of(tmp_path / f"{name}.car", digest) for name, digest in DIGESTS.items()}
     seconds, kib = costs.pop("honest")
     for name, (its_seconds, its_kib) in costs.items():
@@ -82,7 +82,7 @@ def test_a_deadline_holds_while_blocks_are_looked_up(tmp_path):
     patient.close()
 
 
-def test_a_header_that_promises_much_is_refused_before_it_is_read(tmp_path):
+def test_a_header_with_a_large_declared_size_is_refused_before_it_is_read(tmp_path):
     (tmp_path / "x.car").write_bytes(encode_varint(1 << 40) + b"x" * 100)
     dataset = IPFSDataset(str(make_cid(b"root", RAW)), str(tmp_path / "x.car"))
     with pytest.raises(Exception, match=r"x\.car.*more than"):

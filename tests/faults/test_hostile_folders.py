@@ -120,7 +120,7 @@ def read_towers(folder, unlimited, limited):
     return found
 
 
-def test_towers_of_directories_are_refused_in_seconds(tmp_path):
+def test_directories_with_exponentially_many_paths_are_refused_in_seconds(tmp_path):
     limited = [stored(tmp_path, *tower(kind, end)) for kind, end in TOWERS]
     wide = stored(tmp_path, *tower("directory", "a file", levels=7, width=1000))
     unlimited = [limited[0], limited[1], wide]
@@ -171,7 +171,7 @@ def test_hidden_files_and_directories_count_and_a_few_are_free():
         paths(cid, blocks, limits=Limits(members=4))
 
 
-def test_names_that_are_long_in_all_are_refused():
+def test_names_whose_total_length_is_too_large_are_refused():
     blocks: Blocks = {}
     cid = leaf(blocks)
     for _ in range(60):
@@ -181,7 +181,7 @@ def test_names_that_are_long_in_all_are_refused():
         paths(cid, blocks, limits=Limits(name_bytes=100_000))
 
 
-def test_of_many_symlinks_few_are_logged(caplog):
+def test_warnings_about_many_symlinks_are_limited(caplog):
     blocks: Blocks = {}
     link = symlink(blocks)
     cid = directory(blocks, [(f"{n:04}", link) for n in range(500)] + [("z", leaf(blocks))])

@@ -234,7 +234,7 @@ def test_stores_and_cars(tmp_path, payload):
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "application/json", "text/html"])
-def test_whatever_servers_answer(payload, kind):
+def test_responses_of_servers_are_never_unpickled(payload, kind):
     cid = make_cid(b"something else", RAW)
     with FaultServer(lambda _: Plan(body=payload, headers={"Content-Type": kind})) as server:
         for verify in (True, False):

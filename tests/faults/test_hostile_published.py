@@ -81,7 +81,7 @@ def decode_bombs():
     return found
 
 
-def test_members_of_few_bytes_become_no_gigabytes_and_take_no_minutes():
+def test_small_members_cannot_expand_to_gigabytes_or_take_minutes():
     found = run_bounded(decode_bombs, seconds=30, mib=200)
     assert len(found) == 11
     assert {text.partition(":")[0] for text in found} == {"FormatError"}
@@ -141,7 +141,7 @@ def manifests():
     ]
 
 
-def test_manifests_that_claim_more_than_they_are_take_no_memory():
+def test_manifests_with_large_claimed_counts_take_no_memory():
     found = run_bounded(load_manifests, seconds=60, mib=700)
     kinds = [text.partition(":")[0] for text in found]
     assert set(kinds) == {"FormatError", "LimitError"}, found
@@ -162,7 +162,7 @@ def test_indexes_longer_than_their_shard_are_refused_before_they_are_parsed():
     assert {text.partition(":")[0] for text in found} == {"FormatError"}
 
 
-def test_a_shard_of_another_size_than_the_manifest_says_is_refused(tmp_path):
+def test_a_shard_whose_size_differs_from_the_manifest_is_refused(tmp_path):
     cid = IPFSDatasetExporter(str(tmp_path)).export_to_ipfs([1, 2])
     source = _directory(tmp_path, cid)
     text = json.loads(source["manifest.json"])
@@ -215,7 +215,7 @@ def _published():
 PUBLISHED = _published()
 
 
-def test_names_of_an_index_that_go_back_are_refused():
+def test_an_index_whose_names_are_not_ascending_is_refused():
     names = NameTable(["a" * 100, "b", "c" * 100])
     blob, stops = names.columns
     packed = pack_columns(names)
@@ -290,7 +290,7 @@ def read_originals(folder, terabyte):
     return found
 
 
-def test_originals_of_few_bytes_become_no_gigabytes(tmp_path):
+def test_small_original_files_cannot_expand_to_gigabytes(tmp_path):
     leaf = b"".join(tar_bytes({hashlib.md5(b"%d" % n).hexdigest(): b""})[:512] for n in range(2048))
     store = FolderStore(tmp_path)
     cid, size = make_cid(leaf, RAW), len(leaf)

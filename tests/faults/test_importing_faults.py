@@ -53,7 +53,7 @@ def incomplete(published):
         yield cid, server
 
 
-def test_samples_that_nobody_has_are_raised_or_skipped_and_counted(incomplete):
+def test_missing_samples_raise_an_error_or_are_skipped_and_counted(incomplete):
     cid, server = incomplete
     options: dict[str, Any] = {"retries": 0, "timeout": 5, "max_failures": 1000}
     exporter = IPFSDatasetExporter(f"gateway+{server.url}", **options)
@@ -71,7 +71,7 @@ def test_samples_that_nobody_has_are_raised_or_skipped_and_counted(incomplete):
     dataset.close()
 
 
-def test_exporting_goes_on_through_a_node_that_is_busy_now_and_then(tmp_path):
+def test_an_export_succeeds_although_the_node_is_sometimes_busy(tmp_path):
     folder = tmp_path / "store"
     store = FolderStore(folder)
     turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)

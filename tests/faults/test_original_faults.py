@@ -102,7 +102,7 @@ def test_the_readmes_mistyped_cid_fails_at_first_use_with_the_reason(store):
         len(IPFSDataset(objects, store.address))
 
 
-def test_a_guitar_is_no_tar(store):
+def test_names_that_only_end_in_the_letters_tar_are_no_archives(store):
     """The last three letters of a name decided."""
     tar = tar_bytes(members(2))
     root = store.folder({"guitar": b"strings", "a.tar": tar, "b/star": b"light"})
@@ -147,7 +147,7 @@ def test_shuffling_leaves_the_users_random_numbers_alone(store):
     assert (random.getstate(), torch.get_rng_state().tolist()) == before
 
 
-def test_a_shuffled_order_can_be_had_again_and_the_buffer_does_not_shrink(store):
+def test_a_shuffled_order_is_reproducible_and_the_buffer_stays_full(store):
     """ShuffleDataset had no seed, and kept the smaller size of the last epoch for ever."""
     dataset = ShuffleDataset(IPFSDataset(zip_object(store, members(9)), store.address), 1000)
     again = ShuffleDataset(IPFSDataset(zip_object(store, members(9)), store.address), 1000)
@@ -171,7 +171,7 @@ def test_the_rank_is_read_when_iterating(store, monkeypatch):
     assert found == [list(members(4))[:2], list(members(4))[2:]]
 
 
-def test_waiting_has_an_end():
+def test_time_outs_are_finite_and_failures_are_retried():
     """The timeout was infinite, and nothing was tried again."""
     assert 0 < Options().timeout <= 60
     assert Options().retries > 0
@@ -179,7 +179,7 @@ def test_waiting_has_an_end():
         Options(timeout=float("inf"))
 
 
-def test_what_a_source_does_not_have_is_no_existing_file(store):
+def test_a_missing_object_is_no_file_exists_error(store):
     """Every failure was a FileExistsError."""
     missing = "ipfs://QmdPw1vze5nwVM1fsCjygXCs8WyzDsf3hn4uq3MpMLvw9w"
     with pytest.raises(TransportError, match="No source delivered") as caught:

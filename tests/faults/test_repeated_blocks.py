@@ -112,7 +112,7 @@ def read_with_deadline(folder, cid):
     return outcome(partial(len, IPFSDataset(obj, folder, deadline=2, limits=limits)))
 
 
-def test_their_index_ends_with_the_deadline(tmp_path):
+def test_indexing_repeated_blocks_ends_with_the_deadline(tmp_path):
     cid = repeated(str(tmp_path), b"", directories(), 1_000_000)
     found = run_bounded(read_with_deadline, str(tmp_path), cid, seconds=60, mib=400)
     assert found.startswith("TransportTimeoutError: ")

@@ -67,7 +67,7 @@ def test_an_api_that_compresses_is_named_as_such(verify):
     assert "Content-Encoding: gzip" in message
 
 
-def test_a_label_without_compression_harms_nobody():
+def test_a_wrong_content_encoding_of_uncompressed_data_is_ignored():
     def labelled(_: Request, plan: Plan) -> Plan:
         return attrs.evolve(plan, headers={**plan.headers, "Content-Encoding": "gzip"})
 
@@ -77,7 +77,7 @@ def test_a_label_without_compression_harms_nobody():
 
 
 @pytest.mark.parametrize("told", ["0", "1213", "99999999", "x"])
-def test_what_is_said_of_a_file_s_size_without_sending_it_is_not_believed(told):
+def test_a_declared_file_size_without_the_bytes_is_not_trusted(told):
     def fault(request: Request, plan: Plan) -> Plan:
         if request.method == "HEAD":
             return attrs.evolve(plan, headers={**plan.headers, "Content-Length": told})
@@ -111,7 +111,7 @@ def test_another_range_than_was_asked_for_is_refused(headers):
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_cut_answer_with_a_trailer_is_never_taken_for_whole(verify):
+def test_a_truncated_response_with_an_error_trailer_is_never_accepted_as_complete(verify):
     def cut(request: Request, plan: Plan) -> Plan:
         if not isinstance(plan.body, bytes) or request.path.endswith("config"):
             return plan
@@ -164,7 +164,7 @@ def test_a_router_s_status_comes_with_advice(status, advice):
     assert advice in message
 
 
-def test_a_router_that_knows_nobody_says_so():
+def test_the_error_says_that_a_router_found_no_providers():
     with FaultServer(lambda _: Plan(status=404, body=b"no")) as server:
         message = message_of(str(ROOT), routers=server.url)
     assert "knows no provider" in message
@@ -195,7 +195,7 @@ def test_nothing_listens_at_the_address_of_a_node(tmp_path, capsys):
     assert "No source has the object" not in shown
 
 
-def test_doctor_tells_a_limit_from_an_absence(capsys):
+def test_doctor_distinguishes_a_rate_limit_from_a_missing_block(capsys):
     with GatewayServer(BLOCKS, fault=lambda *_: Plan(status=429)) as server:
         assert main(["doctor", str(ROOT), "--gateway", server.url]) == 1
     shown = capsys.readouterr().out
@@ -261,7 +261,7 @@ def echoes(where: str):
     [(w, v) for w in ("trailer", "body", "json", "range", "encoding") for v in (True, False)]
     + [("type", True)],
 )
-def test_a_server_that_quotes_the_request_tells_nobody_its_secrets(where, verify):
+def test_credentials_quoted_by_a_server_are_not_shown(where, verify):
     secrets = {"auth": f"bearer:{TOKEN}", "headers": {"X-Key": "another-secret"}}
     with (
         GatewayServer(BLOCKS, fault=echoes(where)) as gateway,
@@ -276,7 +276,7 @@ def test_a_server_that_quotes_the_request_tells_nobody_its_secrets(where, verify
         assert "another-secret" not in message
 
 
-def test_the_environment_does_not_turn_verification_off_without_a_word():
+def test_disabling_verification_by_the_environment_is_reported():
     with pytest.warns(
         VerificationWarning, match="IPFS_DATASET_VERIFY=0 is set, so nothing is verified"
     ):
@@ -289,7 +289,7 @@ def test_the_environment_does_not_turn_verification_off_without_a_word():
     assert json.dumps(str(noise(1)))
 
 
-def test_a_pickled_dataset_holds_credentials_as_documented_and_a_function_keeps_them_out():
+def test_a_pickled_dataset_contains_credentials_unless_a_function_returns_them():
     """The documentation of tokens says both."""
     with_token = IPFSDataset(str(ROOT), gateways="http://127.0.0.1:1", auth=f"bearer:{TOKEN}")
     assert TOKEN.encode() in pickle.dumps(with_token)

@@ -79,7 +79,7 @@ def test_leaves_are_their_payload_in_a_frame(layout, kind, kubo_repo, tmp_path):
     assert leaves == -(-SIZE // 1000)
 
 
-def test_inline_blocks_travel_in_their_cids(kubo_repo, tmp_path):
+def test_inline_blocks_are_contained_in_their_cids(kubo_repo, tmp_path):
     (tmp_path / "file").write_bytes(b"tiny")
     cid = CID.parse(kubo_repo.add(tmp_path / "file", "--cid-version=1", "--inline"))
     assert cid.is_identity
@@ -87,7 +87,7 @@ def test_inline_blocks_travel_in_their_cids(kubo_repo, tmp_path):
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_sharded_directories_prove_presence_and_absence(version, kubo_repo, tmp_path):
+def test_names_in_sharded_directories_are_proven_present_or_absent(version, kubo_repo, tmp_path):
     folder = tmp_path / "wide"
     folder.mkdir()
     files = {f"{i}-ü-" + i % 40 * "n": b"%d" % i for i in range(400)}

@@ -61,7 +61,7 @@ def test_what_is_published_is_pinned_and_read_back_verified(jsipfs, profile):
     assert json.loads(rpc(jsipfs, f"pin/ls?arg={root}"))["Keys"]
 
 
-def test_what_it_lacks_ends_with_a_timeout(jsipfs):
+def test_a_missing_block_ends_with_a_timeout(jsipfs):
     transport = api(jsipfs, timeout=1)
     with pytest.raises(TransportTimeoutError):
         transport.get_block(make_cid(b"nobody has this", RAW))
@@ -80,7 +80,7 @@ def test_cars_are_exported(jsipfs):
     transport.close()
 
 
-def test_names_lead_to_what_they_were_published_for(jsipfs):
+def test_names_resolve_to_the_published_cid(jsipfs):
     root = publish(jsipfs, *one_file(b"named"))
     rpc(jsipfs, f"name/publish?arg={root}&resolve=false&allow-offline=true")
     name = json.loads(rpc(jsipfs, "id"))["ID"]
@@ -89,7 +89,7 @@ def test_names_lead_to_what_they_were_published_for(jsipfs):
     connections.close()
 
 
-def test_its_gateway_proves_nothing_and_says_so(jsipfs):
+def test_its_gateway_is_refused_as_not_trustless(jsipfs):
     root = publish(jsipfs, *one_file(DATA))
     connections = Connections(f"gateway+{jsipfs.gateway}", Options(timeout=60))
     with pytest.raises(TransportError, match=r"not a trustless gateway.*verify=False"):
@@ -115,7 +115,7 @@ def test_folders_of_its_gateway_are_read_where_they_list_their_members(jsipfs, p
         DatasetObject(IPFSObject(f"ipfs://{unlisted}"), plain).counted_shards()
 
 
-def test_an_export_goes_on_where_it_was(jsipfs):
+def test_an_interrupted_export_resumes(jsipfs):
     data = [noise(300_000, seed=number) for number in range(100, 160)]
     exporter = IPFSDatasetExporter(jsipfs.api, shard_bytes=1 << 20)
     exporter.export_to_ipfs(data[:40])

@@ -136,7 +136,7 @@ def test_an_incomplete_dag_is_not_pinned(kubo):
     transport.close()
 
 
-def test_a_missing_leaf_is_a_typed_error_wherever_it_is_noticed(kubo):
+def test_a_missing_leaf_is_a_typed_error_in_every_way_of_reading(kubo):
     cid = CID.parse(kubo.add(noise(9_000_000, seed=7), "--cid-version=1", "--pin=false"))
     transport = api(kubo.api)
     leaf = [found for found, _ in transport.read_car(cid) if found.codec == RAW][20]
@@ -153,7 +153,7 @@ def test_a_missing_leaf_is_a_typed_error_wherever_it_is_noticed(kubo):
             read_all(cid, source, piece=1 << 20)
 
 
-def test_names_lead_to_what_they_were_published_for(kubo):
+def test_names_resolve_to_the_published_cid(kubo):
     root = kubo.add(b"named", "--cid-version=1")
     kubo.cli("name", "publish", "--allow-offline", f"/ipfs/{root}")
     name = kubo.cli("key", "list", "-l").split()[0].decode()

@@ -86,7 +86,7 @@ def test_a_gateway_of_kubo_that_serves_blocks_alone_is_read_by_block(tmp_path, a
 
 
 @pytest.mark.kubo
-def test_the_question_for_a_block_is_answered_by_kubo_offline(kubo_on_known_ports):
+def test_kubo_offline_answers_requests_for_a_block(kubo_on_known_ports):
     transport = ApiTransport(kubo_on_known_ports.api, Options(timeout=20))
     missing = CID.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
     assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
@@ -96,6 +96,8 @@ def test_the_question_for_a_block_is_answered_by_kubo_offline(kubo_on_known_port
 
 
 @pytest.mark.jsipfs
-def test_the_gateway_of_jsipfs_serves_no_blocks_and_is_left_alone(jsipfs_on_known_ports, asked):
+def test_the_gateway_of_jsipfs_is_not_used_because_it_serves_no_blocks(
+    jsipfs_on_known_ports, asked
+):
     assert read_all(jsipfs_on_known_ports) == MEMBERS
     assert "block/get" in asked

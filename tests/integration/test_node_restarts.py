@@ -64,7 +64,7 @@ def crash_and_come_back(node):
 
 @pytest.mark.parametrize("where", ["api", "gateway"])
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
-def test_a_node_that_is_killed_and_comes_back_costs_no_sample(node, where, kind):
+def test_no_sample_is_lost_if_a_node_is_killed_and_restarted(node, where, kind):
     if kind is IPFSDataset:
         samples, archive, form = SAMPLES, zip_bytes(SAMPLES), RemoteFileType.ZIP
     else:
@@ -152,7 +152,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
-def test_a_network_that_stops_for_seconds_costs_no_sample(kubo, kind):
+def test_no_sample_is_lost_if_the_network_stops_for_seconds(kubo, kind):
     obj = IPFSObject(kubo.add(zip_bytes(MANY_BYTES, zipfile.ZIP_STORED)), RemoteFileType.ZIP)
     stopped = []
     with Proxy(int(kubo.gateway.rpartition(":")[2])) as proxy:
@@ -170,7 +170,7 @@ def test_a_network_that_stops_for_seconds_costs_no_sample(kubo, kind):
     assert Counter(read) == Counter(MANY_BYTES.items())
 
 
-def test_meanwhile_another_source_is_read(kubo):
+def test_another_source_is_read_while_a_node_is_down(kubo):
     obj = IPFSObject(kubo.add(zip_bytes(SAMPLES)), RemoteFileType.ZIP)
     with Proxy(int(kubo.gateway.rpartition(":")[2])) as proxy:
         gateways = [f"http://127.0.0.1:{proxy.port}", kubo.gateway]

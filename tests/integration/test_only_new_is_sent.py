@@ -69,7 +69,7 @@ def test_the_same_dataset_is_not_sent_twice(kubo):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("in the dataset")])
-def test_an_interrupted_export_goes_on_where_it_was(kubo, error):
+def test_an_interrupted_export_sends_only_the_rest(kubo, error):
     data = samples(repr(error))
     with in_front_of(kubo) as (proxy, exporter):
         with pytest.raises(type(error)):
@@ -89,7 +89,7 @@ exporter_to(sys.argv[1]).export_to_ipfs(samples("killed"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_after_the_exporter_was_killed_the_next_one_goes_on(kubo):
+def test_an_export_resumes_after_the_exporter_was_killed(kubo):
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{KILLED}"
     with in_front_of(kubo) as (proxy, exporter):
         with subprocess.Popen(
@@ -112,7 +112,7 @@ def test_after_the_exporter_was_killed_the_next_one_goes_on(kubo):
         assert list(exporter.import_from_ipfs(cid)) == samples("killed")
 
 
-def test_a_node_that_dies_is_told_about_and_goes_on_when_it_is_back(tmp_path, kubo):
+def test_an_export_to_a_dead_node_fails_and_resumes_after_its_restart(tmp_path, kubo):
     with KuboNode(tmp_path / "repo") as node:
         with in_front_of(node) as (proxy, exporter):
 
@@ -135,7 +135,7 @@ def test_a_node_that_dies_is_told_about_and_goes_on_when_it_is_back(tmp_path, ku
             assert list(exporter.import_from_ipfs(cid)) == samples("dies")
 
 
-def test_what_the_node_collects_in_the_meantime_is_sent_again(tmp_path, kubo):
+def test_blocks_removed_by_garbage_collection_are_sent_again(tmp_path, kubo):
     """The node removes what is not pinned while the second half is read."""
     data = samples("collected")
 

@@ -35,7 +35,7 @@ def in_order(root, server, kind):
 
 
 @pytest.mark.parametrize("kind", [RemoteFileType.FOLDER, "folder"])
-def test_a_folder_comes_with_the_first_answer(kind):
+def test_a_folder_arrives_with_the_first_response(kind):
     root, blocks = tree(FILES)
     trips = RoundTrips(1)
     with GatewayServer(blocks, fault=trips) as server:
@@ -44,7 +44,7 @@ def test_a_folder_comes_with_the_first_answer(kind):
     assert described(trips.requests[0]) == "car"
 
 
-def test_a_folder_with_a_list_of_its_files_takes_one_more_for_the_list():
+def test_the_list_of_files_of_a_folder_takes_one_more_request():
     listed = {**FILES, "metadata.txt": "\n".join(reversed(FILES)).encode()}
     root, blocks = tree(listed)
     with GatewayServer(blocks) as server:
@@ -52,7 +52,7 @@ def test_a_folder_with_a_list_of_its_files_takes_one_more_for_the_list():
         assert [described(request) for request in server.requests[:2]] == ["car", "raw"]
 
 
-def test_what_is_said_to_be_a_folder_and_is_none_costs_a_request_and_no_more():
+def test_a_file_opened_as_a_folder_costs_one_request():
     root, blocks = one_file(TAR, NARROW)
     with GatewayServer(blocks) as server, pytest.raises(FormatError, match="is a file"):
         in_order(root, server, RemoteFileType.FOLDER)
@@ -62,7 +62,7 @@ def test_what_is_said_to_be_a_folder_and_is_none_costs_a_request_and_no_more():
 @pytest.mark.parametrize(
     "serves", [{"serve_car": False}, {"serve_car": False, "serve_plain": False}]
 )
-def test_a_folder_of_a_source_without_cars_comes_as_blocks(serves):
+def test_a_folder_is_fetched_as_blocks_if_the_source_serves_no_cars(serves):
     root, blocks = tree(FILES)
     with GatewayServer(blocks, **serves) as server:
         assert dict(in_order(root, server, RemoteFileType.FOLDER)) == FILES
@@ -89,14 +89,14 @@ def test_large_members_of_a_folder_are_not_fetched_as_part_of_it():
 
 
 @pytest.mark.parametrize("entries", [3, 4000])
-def test_a_sharded_or_short_folder_is_read_as_ever(entries):
+def test_a_sharded_or_short_folder_is_read_without_a_car(entries):
     files = {f"{number:060}.bin": b"%d" % number for number in range(entries)}
     root, blocks = tree(files)
     with GatewayServer(blocks) as server:
         assert dict(in_order(root, server, RemoteFileType.FOLDER)) == files
 
 
-def test_a_tar_takes_its_first_node_and_its_bytes_together():
+def test_the_root_and_the_bytes_of_a_tar_are_fetched_in_one_round_trip():
     root, blocks = one_file(TAR, NARROW)
     # The second and the third node are needed later, and requested together.
     trips = RoundTrips(1, 2, 2)
@@ -121,7 +121,7 @@ def numbered(root, server, **options):
     return IPFSDataset(named, gateways=[server.url], **options)
 
 
-def test_a_sample_of_a_zip_takes_three_answers():
+def test_a_sample_of_a_zip_takes_three_round_trips():
     members, data = another_zip()
     root, blocks = one_file(data, NARROW)
     # The root; the node of the last bytes and these; the node of the sample and this.
@@ -154,7 +154,7 @@ def whole(plan):
 
 
 @pytest.mark.parametrize("fault", [flipped, cut, limited, refused, whole])
-def test_a_range_that_was_requested_too_early_costs_time_and_nothing_else(fault):
+def test_an_unneeded_early_range_request_changes_no_result(fault):
     members, data = another_zip()
     root, blocks = one_file(data, NARROW)
     count = itertools.count()
@@ -183,7 +183,7 @@ def test_a_zip_is_read_from_a_distant_source_of_any_kind(serves, profile):
             assert dataset.__getitems__(chosen) == [members[number] for number in chosen]
 
 
-def test_no_bytes_are_guessed_where_leaves_begin_anywhere():
+def test_no_range_is_requested_early_if_leaves_have_irregular_sizes():
     uneven = attrs.evolve(NARROW, chunk_size=200_000)
     members, data = another_zip()
     root, blocks = one_file(data, uneven)
@@ -193,7 +193,7 @@ def test_no_bytes_are_guessed_where_leaves_begin_anywhere():
         assert {described(request) for request in trips.requests} == {"raw"}
 
 
-def test_a_batch_takes_its_nodes_together_and_its_leaves_together():
+def test_a_batch_takes_one_round_trip_for_nodes_and_one_for_leaves():
     members, data = another_zip()
     root, blocks = one_file(data, NARROW)
     chosen = [2, 40, 80]  # one for each node: of these the last is known, with the directory
@@ -216,7 +216,7 @@ def scattered(count):
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(32, [32, 8]), (64, [40]), (4, [4] * 10)])
-def test_a_batch_from_afar_is_as_many_requests_at_once_as_the_user_allows(most, sizes):
+def test_a_batch_from_a_distant_source_uses_all_allowed_concurrent_requests(most, sizes):
     members, (root, blocks), chosen = scattered(40)
     trips = RoundTrips()
     with GatewayServer(blocks, fault=trips) as server:
@@ -227,7 +227,7 @@ def test_a_batch_from_afar_is_as_many_requests_at_once_as_the_user_allows(most, 
             trips.check()
 
 
-def test_a_published_sample_takes_four_answers(tmp_path):
+def test_a_published_sample_takes_four_round_trips(tmp_path):
     exporter = IPFSDatasetExporter(str(tmp_path / "data.car"), progress=False)
     cid = exporter.export_to_ipfs([(noise(1000, number), number) for number in range(50)])
     with (tmp_path / "data.car").open("rb") as car:

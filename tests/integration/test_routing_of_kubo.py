@@ -15,14 +15,14 @@ pytestmark = pytest.mark.kubo
 MEMBERS = {f"{n}.bin": noise(1000, n) for n in range(10)}
 
 
-def test_a_node_that_knows_nobody_is_understood(kubo):
+def test_a_router_without_providers_raises_object_not_found(kubo):
     transport = RoutingTransport(f"routing+{kubo.gateway}", Options(timeout=20))
     with pytest.raises(ObjectNotFoundError, match="knows no provider"):
         transport.get_block(make_cid(b"nobody has this", RAW))
     transport.close()
 
 
-def test_a_router_without_an_answer_does_not_stand_in_the_way_of_other_sources(kubo, tmp_path):
+def test_a_router_that_does_not_answer_does_not_delay_other_sources(kubo, tmp_path):
     (tmp_path / "a.zip").write_bytes(zip_bytes(MEMBERS))
     cid = kubo.add(tmp_path / "a.zip")
     dataset = IPFSDataset(

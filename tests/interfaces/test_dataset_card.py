@@ -32,7 +32,7 @@ FULL = DatasetCard(
 @pytest.mark.parametrize(
     "card", [FULL, DatasetCard(name="x"), DatasetCard(name="y", classes={"a": 3, "b": 1})]
 )
-def test_a_card_comes_back_equal_from_json_and_from_its_readme(card):
+def test_a_card_is_equal_after_json_and_after_its_readme(card):
     assert DatasetCard.from_json(json.loads(json.dumps(card.to_json())), "it") == card
     again = DatasetCard.from_readme(card.to_readme())
     assert again.to_readme() == card.to_readme()
@@ -49,7 +49,7 @@ def test_a_card_comes_back_equal_from_json_and_from_its_readme(card):
         assert getattr(again, field) == getattr(card, field)
 
 
-def test_what_is_not_given_is_not_written():
+def test_fields_that_are_not_given_are_not_written():
     assert DatasetCard(name="x").to_json() == {"name": "x", "version": "1.0.0"}
 
 
@@ -64,7 +64,7 @@ def test_what_is_not_given_is_not_written():
         (None, None),
     ],
 )
-def test_licences_are_written_as_spdx_has_them(given, written):
+def test_licences_are_normalised_to_spdx_identifiers(given, written):
     assert DatasetCard(name="x", licence=given).licence == written
 
 
@@ -108,7 +108,7 @@ def test_licences_are_written_as_spdx_has_them(given, written):
         ({"previews": True}, "0 to 200"),
     ],
 )
-def test_what_is_no_card_is_refused_with_the_reason(fields, message):
+def test_invalid_cards_are_refused_with_the_reason(fields, message):
     with pytest.raises(ValueError, match=message):
         DatasetCard(**{"name": "x", **fields})
 
@@ -214,13 +214,13 @@ def test_a_readme_of_the_hub_is_a_card(tmp_path):
         ("---\nclasses: 5\n---\n# x\n", "a list or a dict"),
     ],
 )
-def test_a_readme_that_is_none_is_refused(readme, message):
+def test_an_invalid_readme_is_refused(readme, message):
     with pytest.raises(FormatError, match=f"the text given is not a card: .*{message}"):
         DatasetCard.from_readme(readme)
 
 
 @pytest.mark.parametrize("card", [5, b"x", ["x"]])
-def test_what_is_given_as_a_card_is_one(card, tmp_path):
+def test_an_argument_for_a_card_is_converted_to_one(card, tmp_path):
     with pytest.raises(ValueError, match="DatasetCard or the path"):
         as_card(card)
     with pytest.raises(FormatError, match=r"none\.md' is not a card: it cannot be read"):
@@ -236,7 +236,7 @@ def test_without_pyyaml_the_message_names_the_extra_and_a_plain_readme_works(mon
     assert DatasetCard.from_readme("# Pets\n\nMany.\n").description == "Many."
 
 
-def test_a_date_of_yaml_is_one():
+def test_a_date_in_yaml_is_accepted():
     assert (
         DatasetCard.from_readme("---\npublished: 2026-01-31\n---\n# x\n").published == "2026-01-31"
     )

@@ -11,7 +11,7 @@ import pytest
 from ipfs_dataset.types import RemoteFileType
 
 
-def test_a_format_that_is_misspelt_says_which_there_are():
+def test_a_misspelt_format_is_an_error_that_lists_the_formats():
     kind: Any = RemoteFileType
     expected = r"RemoteFileType has no ZAP\. Did you mean ZIP\? It has PLAIN, FOLDER, TAR, ZIP, PLAIN_STREAM"
     with pytest.raises(AttributeError, match=expected):
@@ -24,7 +24,7 @@ def test_a_format_that_is_misspelt_says_which_there_are():
         kind.MAT  # noqa: B018
 
 
-def test_it_stays_an_ordinary_enum():
+def test_the_enum_behaves_like_an_ordinary_enum():
     assert RemoteFileType.ZIP is RemoteFileType("zip") is RemoteFileType["ZIP"]
     assert not hasattr(RemoteFileType, "__no_such__")
     assert pickle.loads(pickle.dumps(RemoteFileType.TAR)) is RemoteFileType.TAR

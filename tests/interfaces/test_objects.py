@@ -15,7 +15,7 @@ from tests.support.builders import tar_bytes, zip_bytes
 
 
 @given(st.binary(max_size=20), st.integers(0, 30), st.integers(0, 30))
-def test_it_reads_as_a_file_of_these_bytes(data, start, size):
+def test_a_bytes_file_reads_like_a_binary_file(data, start, size):
     file = BytesFile(data, "a")
     assert file.read_at(start, size) == data[start : start + size]
     reference = io.BytesIO(data)
@@ -28,13 +28,13 @@ def test_it_reads_as_a_file_of_these_bytes(data, start, size):
     )
 
 
-def test_any_reader_reads_it():
+def test_any_reader_reads_a_bytes_file():
     members = {"a.txt": b"1", "b.txt": b"2"}
     for name, data in (("zip", zip_bytes(members)), ("tar", tar_bytes(members))):
         assert dict(open_reader(name).samples(BytesFile(data, "x"))) == members
 
 
-def test_limits_hold_for_it():
+def test_limits_apply_to_a_bytes_file():
     file = BytesFile(zip_bytes({"a": bytes(100)}), "x", limits=Limits(member_bytes=99))
     with pytest.raises(LimitError):
         list(open_reader("zip").samples(file))
@@ -45,7 +45,7 @@ def test_limits_hold_for_it():
     st.integers(0, 20),
     st.none() | st.integers(-1, 12),
 )
-def test_lines_are_those_of_any_file(data, start, size):
+def test_lines_are_equal_to_those_of_a_binary_file(data, start, size):
     file, reference = MemoryFile(data), io.BytesIO(data)
     for one in (file, reference):
         one.seek(start)

@@ -60,7 +60,7 @@ def test_workers_that_get_a_stream_each_read_all_of_it(archive):
     assert sorted(read(wrapped(*streams), 2)) == sorted(EVERY * 2)
 
 
-def test_ranks_for_which_nobody_splits_get_parts(archive, monkeypatch):
+def test_ranks_read_disjoint_parts_if_no_library_splits(archive, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     found = []
     for rank in range(2):
@@ -69,7 +69,7 @@ def test_ranks_for_which_nobody_splits_get_parts(archive, monkeypatch):
     assert sorted(found) == EVERY
 
 
-def test_ranks_that_hugging_face_splits_for_get_each_sample_once(archive, monkeypatch):
+def test_each_sample_is_read_once_if_hugging_face_splits_for_ranks(archive, monkeypatch):
     from datasets.distributed import split_dataset_by_node
 
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -94,7 +94,7 @@ def test_a_dataset_that_is_written_to_files_has_all_samples(archive, tmp_path, m
     assert made["number"][:] == EVERY
 
 
-def test_split_none_reads_all_whoever_reads(archive, monkeypatch):
+def test_split_none_reads_all_samples_in_every_process(archive, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     stream = IPFSIterableDataset(archive[1], archive[0], split="none")

@@ -27,7 +27,7 @@ def peer(tmp_path_factory):
         yield running
 
 
-def test_an_archive_comes_in_order_and_by_number(peer):
+def test_an_archive_is_read_in_order_and_by_number(peer):
     tar, zipped, _ = peer.cids
     dataset = IPFSIterableDataset(IPFSObject(tar, "tar"), peer.peer_address)
     with closing(dataset):
@@ -40,7 +40,7 @@ def test_an_archive_comes_in_order_and_by_number(peer):
         ]
 
 
-def test_a_plain_file_comes_whole(peer):
+def test_a_plain_file_is_read_completely(peer):
     dataset = IPFSDataset(IPFSObject(peer.cids[2], "plain"), peer.peer_address)
     with closing(dataset):
         assert bytes(dataset[0][1]) == PLAIN

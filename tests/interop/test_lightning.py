@@ -20,7 +20,7 @@ def found(archive, tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", ["sampler", "sampler, 2 workers", "Fabric, sampler"])
-def test_the_sampler_is_left_alone_and_gets_the_epoch(found, archive, case):
+def test_lightning_keeps_the_sampler_and_sets_its_epoch(found, archive, case):
     dataset = IPFSDataset(archive[1], archive[0])
     for epoch in range(2):
         ranks = [rank[case]["epochs"][epoch] for rank in found]
@@ -59,7 +59,7 @@ def test_validation_and_prediction_read_each_sample(found):
     check_coverage([rank["sampler"]["validated"][:BATCHES] for rank in found], BATCHES)
 
 
-def test_training_goes_on_exactly_from_a_checkpoint_in_mid_epoch(archive, tmp_path):
+def test_training_resumes_exactly_from_a_checkpoint_in_the_middle_of_an_epoch(archive, tmp_path):
     library("torchdata")
     for rank in run_ranks("tests.interop.lightning_resume_rank", WORLD, tmp_path, *archive):
         for case, (whole, begun, rest) in rank.items():

@@ -81,7 +81,7 @@ def records(kubo, tmp_path, monkeypatch, caplog):
     return read
 
 
-def test_its_records_are_ours(records):
+def test_records_of_mlcroissant_are_equal_to_the_samples(records):
     fields, found, dataset = records(samples(), shard_bytes=200_000)
     assert len([f for f in fields["distribution"] if f["@type"] == "cr:FileObject"]) > 1
     assert all(f["sameAs"].startswith("ipfs://") for f in fields["distribution"] if "sameAs" in f)

@@ -137,7 +137,7 @@ def test_the_page_names_its_own_cid_and_gateway_and_requests_nothing_else(
     assert dom.tags.count("img") == 30
 
 
-def test_without_scripts_the_page_tells_where_its_cid_is(browser, page, tmp_path):
+def test_without_scripts_the_page_explains_where_to_find_its_cid(browser, page, tmp_path):
     _, urls = page
     settings = tmp_path / "profile" / "Default" / "Preferences"
     settings.parent.mkdir(parents=True)

@@ -63,7 +63,9 @@ def loader(kind, archive, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_goes_on_in_the_middle_of_an_epoch_and_reads_nothing_twice(archive, kind, workers):
+def test_a_loader_resumes_in_the_middle_of_an_epoch_without_repeated_samples(
+    archive, kind, workers
+):
     whole = [batch.tolist() for batch in loader(kind, archive, workers)]
     first = loader(kind, archive, workers)
     before = []

@@ -60,7 +60,7 @@ def loader(dataset, workers):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_it_goes_on_exactly(objects, kind, workers):
+def test_a_loader_resumes_exactly(objects, kind, workers):
     whole = list(loader(KINDS[kind](*objects), workers))
     first = loader(KINDS[kind](*objects), workers)
     seen = []
@@ -78,7 +78,7 @@ def test_it_goes_on_exactly(objects, kind, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_state_of_an_epochs_end_begins_the_next(objects, workers):
+def test_the_state_at_the_end_of_an_epoch_starts_the_next_one(objects, workers):
     made = loader(KINDS["batched blocks"](*objects), workers)
     first, second = list(made), list(made)
     assert first != second

@@ -44,7 +44,7 @@ def same(found, sample):
 
 
 @pytest.mark.parametrize("place", ["gateway", "disk"])
-def test_shards_of_several_leaves_hold_equal_samples_in_order(tmp_path, place):
+def test_shards_with_several_leaves_contain_equal_samples_in_order(tmp_path, place):
     samples = made(60)
     exporter = IPFSDatasetExporter(tmp_path / "store", shard_bytes=200_000)
     dataset = exporter.import_from_ipfs(cid := exporter.export_to_ipfs(samples))

@@ -173,7 +173,7 @@ def test_items_of_several_bytes_count_as_their_bytes():
     assert read_file(builder.finish().cid, blocks.load) == bytes(range(16))
 
 
-def test_memory_stays_flat_however_long_the_file():
+def test_memory_use_does_not_depend_on_the_size_of_the_file():
     builder = FileBuilder(CIDV1, discard)
     piece = hashlib.sha256(b"").digest() * 4096
     tracemalloc.start()
@@ -206,12 +206,12 @@ def test_profiles_are_found_by_name_only():
 
 
 @pytest.mark.parametrize("change", [{"chunk_size": 0}, {"file_links": 1}])
-def test_a_profile_that_never_ends_is_refused(change):
+def test_a_profile_whose_tree_would_not_end_is_refused(change):
     with pytest.raises(AddressError, match="'kubo-cidv1' needs"):
         attrs.evolve(CIDV1, **change)
 
 
-def test_a_piece_that_is_none_leaves_the_file_as_it_was_before_it():
+def test_an_invalid_piece_leaves_the_file_unchanged():
     builder = FileBuilder(TINY, Blocks().emit)
     for _ in range(3):
         with pytest.raises(TypeError):

@@ -112,7 +112,7 @@ def test_the_first_of_equal_blocks_counts():
     assert place(index, BLOCKS[1][0]) < place(index, BLOCKS[4][0])
 
 
-def test_digests_that_end_alike_are_told_apart():
+def test_digests_with_the_same_end_are_distinguished():
     endings = [CID(1, RAW, b"\x12\x20" + bytes([i]) * 30 + b"\xab\xcd") for i in range(200)]
     shifted = CID(1, RAW, b"\x12\x20" + bytes(range(30)) + b"\xab\xcd")
     raw = car_of([(cid, bytes(i)) for i, cid in enumerate(endings)])
@@ -121,7 +121,7 @@ def test_digests_that_end_alike_are_told_apart():
     assert shifted.multihash not in index
 
 
-def test_blocks_that_nobody_asks_for_are_left_out():
+def test_blocks_that_are_not_requested_are_left_out():
     identity = CID(1, RAW, b"\0\x05hello")
     short = CID(1, RAW, b"\xb3\x05\x03abc")
     index = index_car(io.BytesIO(car_of([(identity, b"hello"), (short, b"x"), BLOCKS[4]])))
@@ -131,7 +131,7 @@ def test_blocks_that_nobody_asks_for_are_left_out():
 
 
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 7), st.data())
-def test_an_index_is_a_dictionary_of_first_places(numbers, run, data):
+def test_an_index_maps_each_block_to_its_first_position(numbers, run, data):
     def multihash(number):
         return (
             b"\x12\x20"
@@ -158,7 +158,7 @@ def test_more_blocks_than_an_index_may_have_are_refused(monkeypatch):
         index_car(io.BytesIO(car_of()))
 
 
-def test_whoever_has_no_time_left_ends_the_search():
+def test_a_search_ends_with_the_deadline():
     class Late(Exception):  # noqa: N818 - no error of ours
         pass
 
@@ -258,7 +258,7 @@ def test_an_error_of_the_stream_passes_through():
 
 @pytest.mark.parametrize("use", [consume, consume_index])
 @given(data=st.data())
-def test_a_damaged_car_never_raises_anything_foreign(use, data):
+def test_a_damaged_car_only_raises_typed_errors(use, data):
     small = [item for item in BLOCKS if len(item[1]) < 1000]
     wrap = data.draw(st.sampled_from([bytes, version_2]))
     raw = bytearray(wrap(car_of(small)))
@@ -270,7 +270,7 @@ def test_a_damaged_car_never_raises_anything_foreign(use, data):
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_a_car_or_an_error_of_ours(raw):
+def test_any_bytes_are_a_car_or_a_typed_error(raw):
     for use in (consume, consume_index):
         try:
             use(raw)

@@ -73,7 +73,7 @@ def test_case_insensitive_bases_read_either_case(cid, base):
 
 
 @given(cids, st.binary(max_size=4))
-def test_binary_forms_read_back_and_know_their_end(cid, rest):
+def test_binary_cids_are_parsed_with_their_length(cid, rest):
     raw = cid.to_bytes()
     assert CID.from_bytes(raw) == cid
     assert read_cid(b"ab" + raw + rest, 2) == (cid, 2 + len(raw))

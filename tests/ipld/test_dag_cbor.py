@@ -47,7 +47,7 @@ def test_values_read_back(value):
         (b"\x5b" + b"\xff" * 8, "cut off"),
     ],
 )
-def test_what_is_not_read_is_refused(raw, reason):
+def test_unsupported_values_are_refused(raw, reason):
     with pytest.raises(FormatError, match=reason):
         decode(raw)
 

@@ -48,7 +48,7 @@ usual_names = st.one_of(st.just(b""), st.binary(max_size=9), st.binary(min_size=
         st.tuples(st.sampled_from([V0, V1]), usual_names, st.integers(0, 2**63 - 1)), max_size=30
     )
 )
-def test_the_fast_way_and_the_loop_read_the_same(children):
+def test_the_fast_path_and_the_loop_parse_the_same_nodes(children):
     block = dag_pb.encode(b"d", children)
     assert dag_pb._decode_fields(memoryview(block)) == dag_pb.decode(block)
     assert dag_pb._decode_canonical(block) is not None
@@ -85,13 +85,13 @@ def test_absent_fields_have_defaults():
         (field(0x12, field(0x0A, V1) + field(0x1A, b"")), "field 3 of wire type 2"),
     ],
 )
-def test_what_is_not_dag_pb_is_refused_with_the_reason(block, reason):
+def test_bytes_that_are_not_dag_pb_are_refused_with_the_reason(block, reason):
     with pytest.raises(FormatError, match=reason):
         dag_pb.decode(block)
 
 
 @given(st.integers(1, 20), st.data())
-def test_a_damaged_node_never_raises_anything_foreign(count, data):
+def test_a_damaged_node_only_raises_typed_errors(count, data):
     name = data.draw(usual_names)
     block = bytearray(dag_pb.encode(b"data", [(V1, name, 262158)] * count))
     for _ in range(data.draw(st.integers(1, 4))):

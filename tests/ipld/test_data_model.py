@@ -53,7 +53,7 @@ BOTH = pytest.mark.parametrize("codec", [DAG_CBOR, DAG_JSON])
         (["é"], (FILE, 1)),
     ],
 )
-def test_a_path_leads_to_the_first_link(codec, path, found):
+def test_a_path_is_resolved_up_to_the_first_link(codec, path, found):
     cid, block = block_of(codec, VALUE)
     assert follow(cid, block, path, "obj") == found
 
@@ -78,7 +78,7 @@ def test_a_block_that_is_a_link_is_followed(codec):
         (["a", "b", "0", "x"], FormatError, "is a number, which has no parts"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_an_error_with_its_place(codec, path, error, words):
+def test_a_path_without_a_target_is_an_error_with_its_position(codec, path, error, words):
     cid, block = block_of(codec, VALUE)
     with pytest.raises(error, match=rf"'obj'.*{words}"):
         follow(cid, block, path, "obj")
@@ -90,7 +90,7 @@ def test_the_links_of_data_are_its_children(codec):
     assert links(cid, block) == data_links(cid, block) == [FILE, OTHER, OTHER, FILE]
 
 
-def test_bytes_of_dag_json_are_no_link():
+def test_bytes_in_dag_json_are_not_taken_for_a_link():
     block = b'{"a": {"/": {"bytes": "AAAA"}}}'
     with pytest.raises(FormatError, match="is bytes in dag-json"):
         follow(make_cid(block, DAG_JSON), block, ["a"], "obj")

@@ -48,7 +48,7 @@ def test_entries_and_lookups_of_a_single_block():
     assert [find(name) for name in ("a", "A")] == [lookup(built.cid, "a", blocks.load), None]
 
 
-def test_an_empty_directory_has_nothing():
+def test_an_empty_directory_has_no_entries():
     blocks = Blocks()
     built = build_directory([], CIDV1, blocks.emit)
     assert list(entries(built.cid, blocks.load)) == []
@@ -64,7 +64,7 @@ def test_names_that_are_not_utf8_are_kept():
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"../evil", b"/abs", b"a\0b"])
-def test_unusable_names_are_refused_when_met_not_before(name):
+def test_unusable_names_are_refused_only_when_they_are_reached(name):
     blocks = Blocks()
     cid = directory(blocks, b"good", name)
     assert lookup(cid, "good", blocks.load) == DirectoryEntry("good", CHILD, 5)
@@ -76,7 +76,7 @@ def test_unusable_names_are_refused_when_met_not_before(name):
         lookup(cid, name.decode(), blocks.load)
 
 
-def test_a_name_that_no_bytes_stand_for_is_refused():
+def test_a_name_that_cannot_be_encoded_is_refused():
     blocks = Blocks()
     with pytest.raises(FormatError, match="cannot be the name of an entry"):
         lookup(directory(blocks), "\ud800", blocks.load)

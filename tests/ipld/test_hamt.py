@@ -196,7 +196,7 @@ def test_the_limit_counts_across_shards():
 
 @settings(max_examples=50)
 @given(st.data())
-def test_a_damaged_shard_never_raises_anything_foreign(data):
+def test_a_damaged_shard_only_raises_typed_errors(data):
     blocks = Blocks()
     root = shard(blocks, (1, b"a", CHILD), (3, b"", CHILD), (200, b"b", CHILD))
     block = bytearray(blocks[root])
@@ -254,7 +254,7 @@ def test_a_name_in_a_slot_where_no_lookup_finds_it_is_refused(fanout, depth):
         assert lookup(cid, "name", blocks.load) is None
 
 
-def test_a_name_that_is_there_twice_is_refused():
+def test_a_repeated_name_is_refused():
     blocks = Blocks()
     bits = murmur3_64(b"name")
     below = shard(blocks, (slot(bits, 1, 256), b"name", CHILD))
@@ -284,7 +284,9 @@ VALUES = st.dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(VALUES, VALUES, st.sampled_from([8, 16, 256]), st.sampled_from([8, 256]), st.booleans())
-def test_what_differs_is_what_two_listings_differ_by(first, changes, fanout, other_fanout, plain):
+def test_differing_entries_are_equal_to_the_difference_of_both_listings(
+    first, changes, fanout, other_fanout, plain
+):
     second = {name: value for name, value in first.items() if changes.get(name) != 0} | changes
     blocks, roots = Blocks(), []
     for files, profile in (
@@ -324,7 +326,7 @@ def test_equal_shards_are_not_loaded():
 
 
 @pytest.mark.parametrize("sides", [(0, 1), (1, 0), (0, None)])
-def test_shards_that_span_endlessly_many_paths_are_refused_where_they_are_compared(sides):
+def test_comparing_shards_with_exponentially_many_paths_is_refused(sides):
     blocks = Blocks()
     tops: list[CID | None] = []
     for name in (b"one", b"two"):
@@ -337,7 +339,7 @@ def test_shards_that_span_endlessly_many_paths_are_refused_where_they_are_compar
         differing_entries((first, second), (blocks.load, blocks.load))
 
 
-def test_shards_that_are_nested_beyond_the_hash_are_refused_where_they_are_compared():
+def test_comparing_shards_nested_deeper_than_the_hash_is_refused():
     blocks, tops = Blocks(), []
     for name in (b"one", b"two"):
         cid = shard(blocks, (0, name, CHILD))

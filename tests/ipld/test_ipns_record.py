@@ -82,7 +82,7 @@ def test_records_of_every_kind_of_key_are_proven(kind, v1):
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_what_another_key_signed_is_forged(kind):
+def test_a_record_signed_by_another_key_is_refused(kind):
     key, other = KEYS[kind], Key(kind)
     with pytest.raises(NameRecordError, match=r"public key of another name|is forged"):
         verify_record(record(other, VALUE), cid_of(key))
@@ -130,7 +130,7 @@ def test_everything_else_is_a_typed_error(made, words):
     assert ED.name in str(caught.value)
 
 
-def test_a_hash_alone_is_not_enough_to_prove_anything():
+def test_a_record_without_the_public_key_of_a_hashed_name_is_refused():
     rsa = KEYS["rsa"]
     made = record(rsa, VALUE)
     without = made[: made.index(proto(7, rsa.public))]
@@ -171,7 +171,7 @@ VALID = record(ED, VALUE, sequence=7, v1=True)
 
 
 @given(st.integers(0, len(VALID) - 1), st.integers(0, 255))
-def test_a_changed_byte_never_changes_what_a_name_points_to(position, byte):
+def test_a_changed_byte_never_changes_the_target_of_a_name(position, byte):
     changed = VALID[:position] + bytes((byte,)) + VALID[position + 1 :]
     try:
         found = verify_record(changed, cid_of(ED))
@@ -181,7 +181,7 @@ def test_a_changed_byte_never_changes_what_a_name_points_to(position, byte):
 
 
 @given(st.integers(0, len(VALID)))
-def test_a_cut_record_never_changes_what_a_name_points_to(stop):
+def test_a_truncated_record_never_changes_the_target_of_a_name(stop):
     try:
         found = verify_record(VALID[:stop], cid_of(ED))
     except NameRecordError:

@@ -97,7 +97,7 @@ def test_cids_of_a_real_node_verify(text):
 
 
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=3), st.binary(max_size=3))
-def test_a_number_survives_inside_a_buffer(value, before, after):
+def test_a_number_is_decoded_at_any_offset_of_a_buffer(value, before, after):
     encoded = encode_varint(value)
     assert len(encoded) <= 9
     buffer = before + encoded + after

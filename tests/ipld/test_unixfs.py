@@ -46,7 +46,7 @@ def test_offsets_start_behind_the_data_and_end_at_the_size(sizes, data, stated):
     assert node.tsizes == [5] * len(sizes)
 
 
-def test_packed_sizes_mode_and_time_are_read_past():
+def test_packed_sizes_mode_and_time_are_accepted():
     packed = b"\x08\x02\x18\x07\x22\x02\x03\x04" + b"\x38\xa4\x03" + b"\x42\x02\x08\x01"
     node = parse_file(*block_of(packed, 2))
     assert list(node.offsets) == [0, 3, 7]
@@ -77,7 +77,7 @@ def test_packed_sizes_mode_and_time_are_read_past():
         ((make_cid(b"\xa0", DAG_CBOR), b"\xa0"), FormatError, "dag-cbor, not a file"),
     ],
 )
-def test_what_is_no_file_is_refused_with_cid_and_reason(cid_and_block, error, reason):
+def test_nodes_that_are_not_files_are_refused_with_cid_and_reason(cid_and_block, error, reason):
     cid, block = cid_and_block
     with pytest.raises(error, match=reason) as caught:
         parse_file(cid, block)
@@ -99,7 +99,7 @@ def test_kinds(message, kind):
     assert node_kind(make_cid(b"", RAW), b"") == "file"
 
 
-def test_a_metadata_node_is_of_no_kind():
+def test_a_metadata_node_has_no_kind():
     with pytest.raises(FormatError, match="metadata"):
         node_kind(*block_of(b"\x08\x03"))
 

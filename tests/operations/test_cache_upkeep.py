@@ -57,7 +57,7 @@ def test_a_long_block_that_is_damaged_is_removed(cache):
     assert not path_of(cache, name).exists()
 
 
-def test_files_that_no_block_can_be_named_by_are_left_alone(cache):
+def test_files_whose_names_are_not_those_of_blocks_are_kept(cache):
     (name,) = kept(cache, b"block")
     other = path_of(cache, name).parent / f"bafkzz{name[-2:]}"
     other.write_bytes(b"of nobody")
@@ -66,9 +66,7 @@ def test_files_that_no_block_can_be_named_by_are_left_alone(cache):
 
 
 @pytest.mark.parametrize("fails", ["open", "remove"])
-def test_a_file_that_the_disk_does_not_give_is_named_and_the_others_are_checked(
-    cache, fails, monkeypatch
-):
+def test_an_unreadable_file_is_named_and_the_others_are_checked(cache, fails, monkeypatch):
     bad, good = kept(cache, b"one", b"other")
     if fails == "remove":
         path_of(cache, bad).write_bytes(b"damaged")
@@ -89,7 +87,7 @@ def test_a_file_that_the_disk_does_not_give_is_named_and_the_others_are_checked(
 
 
 @pytest.mark.parametrize("use", [inspect_cache, clear_cache, verify_cache])
-def test_a_place_that_cannot_be_a_cache_is_a_typed_error(tmp_path, use):
+def test_a_folder_that_cannot_be_a_cache_is_a_typed_error(tmp_path, use):
     file = tmp_path / "file"
     file.write_bytes(b"")
     loop = tmp_path / "loop"
@@ -106,7 +104,7 @@ def test_a_place_that_cannot_be_a_cache_is_a_typed_error(tmp_path, use):
     assert file.exists()
 
 
-def test_a_cache_that_another_job_empties_meanwhile_is_no_failure(cache):
+def test_a_cache_emptied_by_another_job_is_no_failure(cache):
     names = kept(cache, *(bytes([number]) * 100 for number in range(20)))
 
     def remove_all(_):

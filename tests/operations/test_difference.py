@@ -57,7 +57,7 @@ def compared(made, one, two, **options):
 
 
 @pytest.mark.parametrize("sides", ["both", "first"])
-def test_folders_that_are_nested_deeper_than_python_can_go_are_a_typed_error(sides):
+def test_folders_nested_deeper_than_the_recursion_limit_are_a_typed_error(sides):
     made = Made()
     one = made.tower(made.leaf(b"1"), 3000)
     two = made.tower(made.leaf(b"2"), 3000) if sides == "both" else made.directory({})
@@ -65,7 +65,7 @@ def test_folders_that_are_nested_deeper_than_python_can_go_are_a_typed_error(sid
         compared(made, one, two)
 
 
-def test_a_limit_on_depth_that_somebody_raised_holds():
+def test_a_raised_limit_of_depth_is_used():
     made = Made()
     one, two = (made.tower(made.leaf(data), 1500) for data in (b"1", b"22"))
     found = compared(made, one, two, limits=Limits(directory_depth=2000))
@@ -74,7 +74,7 @@ def test_a_limit_on_depth_that_somebody_raised_holds():
 
 
 @pytest.mark.parametrize("end", [b"2", None])
-def test_few_blocks_that_span_endlessly_many_paths_are_refused(end):
+def test_few_blocks_with_exponentially_many_paths_are_refused(end):
     made = Made()
     one = made.tower(made.leaf(b"1"), 40, width=2)
     two = made.directory({}) if end is None else made.tower(made.leaf(end), 40, width=2)

@@ -90,7 +90,7 @@ def test_a_block_that_is_damaged_is_named_for_every_file_that_has_it(monkeypatch
     assert len(found.failures) == 3
 
 
-def test_a_stopped_run_goes_on_in_the_middle_of_what_occurs_again(monkeypatch, tmp_path):
+def test_a_stopped_verification_resumes_in_the_middle_of_a_repeated_part(monkeypatch, tmp_path):
     monkeypatch.setattr(verification, "_PIECE_BYTES", 100_000)
     monkeypatch.setattr(verification, "_SECONDS_BETWEEN_RECORDS", -1.0)
     blocks = Blocks()
@@ -114,7 +114,7 @@ def test_a_stopped_run_goes_on_in_the_middle_of_what_occurs_again(monkeypatch, t
     assert again.bytes + again.resumed_bytes == size
 
 
-def test_what_is_done_behind_a_piece_that_failed_takes_no_memory(monkeypatch):
+def test_results_after_a_failed_piece_take_no_memory(monkeypatch):
     monkeypatch.setattr(verification, "_PIECE_BYTES", 1000)
     runs, init = [], verification._Run.__init__
 
@@ -134,7 +134,7 @@ def test_what_is_done_behind_a_piece_that_failed_takes_no_memory(monkeypatch):
     assert len(runs[0]._done) < 50
 
 
-def test_what_claims_to_be_a_leaf_of_any_length_and_is_none_is_verified_at_once(tmp_path):
+def test_a_node_that_is_mistaken_for_a_long_leaf_is_verified_at_once(tmp_path):
     """The size of the DAG below it, which no CID proves, is that of a leaf."""
     blocks = Blocks()
     cid, size = blocks.nested(blocks.leaf(noise(100_000)))

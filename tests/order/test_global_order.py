@@ -37,7 +37,7 @@ def test_each_lane_gives_each_of_its_samples_once_and_in_order(total, lanes, chu
 
 
 @given(st.integers(1, 200), lanes_of_all_kinds, st.integers(1, 17), st.data())
-def test_any_stretch_of_any_rank_is_that_of_the_whole(total, lanes, chunk, data):
+def test_any_range_of_a_rank_is_equal_to_that_of_the_whole_sequence(total, lanes, chunk, data):
     sequence = GlobalSequence(total, Interleaving(total, lanes, chunk), numbers)
     whole = list(sequence.at(range(2 * total)))
     assert Counter(whole) == Counter(2 * list(range(total)))
@@ -48,7 +48,7 @@ def test_any_stretch_of_any_rank_is_that_of_the_whole(total, lanes, chunk, data)
 
 
 @given(st.integers(1, 60), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]))
-def test_ranks_and_workers_own_whole_lanes_where_the_numbers_divide(batches, world, workers):
+def test_each_lane_has_one_reader_if_the_numbers_divide(batches, world, workers):
     lanes, batch = Lanes(4, 2), 8
     interleaving = Interleaving(batches * batch * world, lanes, batch * world)
     readers: dict[int, set[tuple[int, int]]] = {}
@@ -62,7 +62,7 @@ def test_ranks_and_workers_own_whole_lanes_where_the_numbers_divide(batches, wor
     assert max(owned.values()) <= lanes.of_reader(world, workers)
 
 
-def test_a_reader_of_numbers_that_do_not_divide_may_read_from_all_lanes():
+def test_a_reader_may_read_from_all_lanes_if_the_numbers_do_not_divide():
     assert Lanes(4, 2).of_reader(3, 2) == 4
     assert Lanes(4, 2).of_reader(2, 3) == 4
     assert Lanes(4, 2).of_reader(8, 8) == 8
@@ -79,7 +79,7 @@ def test_hints_of_samples_that_another_rank_reads_are_not_lost():
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(1, 7))
-def test_ranks_get_equally_many_from_any_place_on_but_for_uneven(total, start, world):
+def test_ranks_read_equally_many_samples_from_any_place_unless_uneven(total, start, world):
     start = min(start, total)
     for distribution in ("pad", "drop", "uneven"):
         stop = stop_for(total, start, world, distribution)

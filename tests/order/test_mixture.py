@@ -16,7 +16,7 @@ quotas = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
 
 @given(quotas, st.integers(), lanes, st.integers(1, 9), st.integers(0, 300))
-def test_counts_and_places_are_those_of_counting(quotas, seed, lanes, chunk, total):
+def test_counts_and_places_agree_with_a_plain_loop(quotas, seed, lanes, chunk, total):
     schedule = MixtureSchedule(quotas, seed, lanes, chunk)
     seen = [[0] * lanes.count for _ in quotas]
     for place in range(total):
@@ -49,7 +49,7 @@ def test_an_epoch_stops_with_the_first_source_or_with_the_last(quotas, seed, lan
         st.text(max_size=3), st.floats(1e-3, 1) | st.integers(1, 1000), min_size=1, max_size=6
     )
 )
-def test_weights_are_met_to_within_a_hundredth(weights):
+def test_proportions_differ_from_the_weights_by_less_than_a_hundredth(weights):
     smallest = min(weights.values()) / math.fsum(weights.values())
     if smallest < 1 / 30_000:
         return
@@ -73,7 +73,7 @@ def test_proportions_hold_from_the_start():
     ]
 
 
-def test_far_places_are_found_at_once():
+def test_distant_places_are_found_without_a_loop():
     schedule = MixtureSchedule([179, 77], 0, Lanes(64, 8), 4096)
     place = schedule.place(1, 3 * 10**11)
     assert schedule.find(place)[1] == 1
@@ -100,6 +100,6 @@ def test_far_places_are_found_at_once():
         ({"a": 10**400, "b": 1}, "the weight of 'a' must be positive and finite, not 1000"),
     ],
 )
-def test_weights_that_are_wrong_are_named(weights, message):
+def test_invalid_weights_are_named(weights, message):
     with pytest.raises(ValueError, match=message):
         quotas_of(weights)

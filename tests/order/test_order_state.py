@@ -24,7 +24,7 @@ STATE = OrderState(
 )
 
 
-def test_what_was_written_is_read():
+def test_a_written_state_is_read():
     here = attrs.evolve(STATE, seed=-3, epoch=0, position=0)
     assert here.read(json.loads(json.dumps(STATE.to_json()))) == STATE
 
@@ -63,7 +63,7 @@ def test_other_parameters_win_with_a_warning_that_names_them():
         ({"parameters": {"window": 0, "lanes": 4}}, "window=0, which is not a number from 1 on"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused(changes, message):
+def test_a_state_that_does_not_match_is_refused(changes, message):
     with pytest.raises(StateError, match=message):
         STATE.read({**STATE.to_json(), **changes})
 
@@ -85,7 +85,7 @@ json_values = st.recursive(
 
 @given(st.sampled_from(sorted(STATE.to_json())), json_values)
 @pytest.mark.filterwarnings("ignore:The order continues")
-def test_whatever_a_file_holds_it_is_read_or_refused(name, value):
+def test_any_content_of_a_state_is_read_or_refused(name, value):
     try:
         found = STATE.read({**STATE.to_json(), name: value})
     except StateError:
@@ -101,7 +101,7 @@ def test_a_state_is_small_however_many_objects_there_are():
 
 
 @pytest.mark.parametrize("found", [[], None, "x", 5])
-def test_what_is_no_dict_is_no_state(found):
+def test_a_value_that_is_not_a_dict_is_no_state(found):
     with pytest.raises(StateError, match="a state must be a dict as returned by state_dict"):
         STATE.read(found)
 

@@ -71,12 +71,12 @@ def noticed():
 
 
 @pytest.mark.parametrize("name", ["DataLoaderShard", "BatchSamplerShard", "IterableDatasetShard"])
-def test_accelerate_shares_out_to_ranks(module, name):
+def test_accelerate_distributes_samples_to_ranks(module, name):
     loaders = module("accelerate.data_loader", LOADERS)
     assert list(getattr(loaders, name)(noticed)) == [OuterSharding(ranks=True)]
 
 
-def test_accelerate_deals_out_what_one_process_reads_and_slices_of_batches(module):
+def test_accelerate_distributes_batches_of_the_main_process_and_slices_of_batches(module):
     loaders = module("accelerate.data_loader", LOADERS)
     assert list(loaders.DataLoaderDispatcher(noticed)) == [
         OuterSharding(ranks=True, dispatched=True)
@@ -87,16 +87,14 @@ def test_accelerate_deals_out_what_one_process_reads_and_slices_of_batches(modul
     ]
 
 
-def test_what_of_accelerate_deals_out_nothing_counts_for_nothing(module):
+def test_parts_of_accelerate_that_do_not_distribute_have_no_effect(module):
     loaders = module("accelerate.data_loader", LOADERS)
     assert list(loaders.SkipDataLoader(noticed)) == [OuterSharding()]
     assert outer_sharding() == OuterSharding()
 
 
 @pytest.mark.parametrize("distributed", [None, "rank 1 of 2"])
-def test_a_dataset_of_hugging_face_shares_out_to_workers_and_where_told_to_ranks(
-    module, distributed
-):
+def test_hugging_face_distributes_samples_to_workers_and_if_requested_to_ranks(module, distributed):
     streams = module("datasets.iterable_dataset", STREAMS)
     ranks = distributed is not None
     assert list(streams.IterableDataset(noticed, distributed)) == [
@@ -109,12 +107,12 @@ def test_files_that_hugging_face_writes_have_all_samples(module):
     assert list(builders.DatasetBuilder(noticed)) == [OuterSharding(ranks=True, workers=True)]
 
 
-def test_a_users_own_package_of_that_name_is_left_alone(module):
+def test_a_package_of_the_user_with_the_same_name_is_ignored(module):
     mine = module("datasets.iterable_dataset", STREAMS.replace("IterableDataset", "Mine"))
     assert list(mine.Mine(noticed)) == [OuterSharding()]
 
 
-def test_a_job_has_one_rank_where_another_library_shares_out(module):
+def test_a_job_has_one_rank_if_another_library_distributes_samples(module):
     loaders = module("accelerate.data_loader", LOADERS)
     environment = {"RANK": "1", "WORLD_SIZE": "2"}
 
@@ -128,7 +126,7 @@ def test_a_job_has_one_rank_where_another_library_shares_out(module):
 
 
 @pytest.mark.parametrize(("batch", "world"), [(3, 2), (4, 3), (1, 4)])
-def test_batches_in_turn_are_those_that_ranks_get_by_themselves(module, batch, world):
+def test_batches_in_turns_are_equal_to_those_of_separate_ranks(module, batch, world):
     loaders = module("accelerate.data_loader", LOADERS)
 
     def sampler(rank):
@@ -148,7 +146,7 @@ def test_batches_in_turn_are_those_that_ranks_get_by_themselves(module, batch, w
         assert list(chain.from_iterable(batches[rank::world])) == list(sampler(rank))
 
 
-def test_who_goes_on_in_a_prepared_loader_gets_the_rest(module):
+def test_resuming_in_a_prepared_loader_reads_the_rest(module):
     loaders = module("accelerate.data_loader", LOADERS)
     first = BlockShuffleSampler(Placed(48), batch_size=4, num_replicas=2, rank=0, block_bytes=5)
     every = list(loaders.BatchSamplerShard(lambda: first))
@@ -167,7 +165,7 @@ class Foreign(IterableDataset[int]):
         yield from range(3)
 
 
-def test_split_says_who_reads_what(monkeypatch):
+def test_split_selects_the_processes_that_share_samples(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
 
@@ -188,7 +186,7 @@ def test_split_says_who_reads_what(monkeypatch):
     assert read("none") == list(range(8))
 
 
-def test_split_is_one_of_three_and_reaches_no_foreign_stream():
+def test_split_has_three_values_and_does_not_apply_to_streams_of_other_libraries():
     with pytest.raises(ValueError, match=r"split must be one of .*'workers'.*, not 'ranks'"):
         ShuffleDataset(Placed(8), split="ranks")  # type: ignore[arg-type]
     with pytest.raises(

@@ -13,7 +13,7 @@ from ipfs_dataset_core.order.shuffled_blocks import ShuffleBlockOrder, WindowSte
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_it_is_its_number_and_travels_with_what_it_says(protocol):
+def test_a_hinted_number_is_equal_to_its_number_and_is_pickled_with_its_hints(protocol):
     number = Upcoming(7, [range(3, 5), [9]])
     for one in (number, pickle.loads(pickle.dumps(number, protocol))):
         assert one == 7

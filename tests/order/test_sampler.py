@@ -144,7 +144,7 @@ def test_each_worker_has_blocks_of_its_own(workers, method):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
-def test_a_worker_is_told_of_nearly_everything_before_it_reads_it(workers):
+def test_a_worker_gets_prefetch_hints_for_nearly_all_samples_before_it_reads_them(workers):
     lanes = (1, max(1, workers))
     numbers = list(sampler(3000, batch_size=5, num_workers=workers, lanes=lanes))
     # What is told changes nothing about the order; of a subset's numbers nothing is told.
@@ -174,7 +174,7 @@ def test_a_worker_is_told_of_nearly_everything_before_it_reads_it(workers):
         assert len(told - set(mine)) <= 5 * 10
 
 
-def test_nobody_is_told_where_memory_does_not_hold_what_comes():
+def test_no_prefetch_hints_are_given_if_memory_is_too_small():
     assert read_soon(sampler(300, window_bytes=1 << 40, batch_size=5, num_workers=2)) == []
 
 
@@ -222,7 +222,7 @@ class Unknown(Dataset[int]):
         return index
 
 
-def test_what_does_not_know_its_blocks_is_refused_with_what_to_do():
+def test_a_dataset_without_blocks_is_refused_with_advice():
     for dataset in (Unknown(), [1, 2], Subset(Unknown(), [1])):
         with pytest.raises(
             TypeError, match="does not define which of its samples are stored together"
@@ -237,7 +237,7 @@ def test_a_stream_is_refused_with_how_it_is_shuffled():
             BlockShuffleSampler(dataset)
 
 
-def test_other_numbers_than_those_of_the_blocks_are_refused():
+def test_numbers_that_differ_from_those_of_the_blocks_are_refused():
     dataset = Placed(10)
     made = BlockShuffleSampler(dataset)
     dataset.count = 20
@@ -263,7 +263,7 @@ def test_other_numbers_than_those_of_the_blocks_are_refused():
         ({"distribution": "even"}, "distribution must be one of"),
     ],
 )
-def test_arguments_that_mean_nothing_are_refused(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         BlockShuffleSampler(Placed(10), **options)
 
@@ -301,7 +301,7 @@ def job(count, world, workers, batch, *, state=None, **options):
 
 @settings(max_examples=40)
 @given(st.integers(1, 150), st.integers(0, 3), st.data())
-def test_a_job_goes_on_with_any_other_number_of_ranks_and_workers(count, epoch, data):
+def test_a_job_resumes_with_any_number_of_ranks_and_workers(count, epoch, data):
     (world, workers), (later, more) = (data.draw(st.sampled_from(WORLDS)) for _ in range(2))
     batch = data.draw(st.sampled_from([1, 3, 4]))
     first = job(count, world, workers, batch)
@@ -344,7 +344,7 @@ def test_ranks_get_equally_many_after_a_resume_too(distribution, count, done, wo
     assert len({len(list(one)) for one in rest}) == 1
 
 
-def test_a_state_is_taken_behind_what_was_trained_on_and_not_behind_what_workers_read_ahead():
+def test_a_state_counts_batches_trained_on_and_not_batches_read_ahead_by_workers():
     mine = sampler(100, batch_size=4, num_workers=2)
     mine.set_epoch(3)
     loader = DataLoader(
@@ -363,7 +363,7 @@ def test_a_state_is_taken_behind_what_was_trained_on_and_not_behind_what_workers
     assert sorted([*left, *(sample for batch in trained for sample in batch)]) == list(range(100))
 
 
-def test_the_epoch_of_a_state_goes_on_and_the_next_begins_at_its_start():
+def test_a_state_resumes_its_epoch_and_the_next_epoch_is_complete():
     mine = sampler(20, batch_size=4)
     mine.set_epoch(5)
     whole = list(mine)
@@ -444,7 +444,7 @@ def test_a_state_in_the_middle_without_the_number_of_batches_is_warned_of():
     mine.state_dict()  # at the end of an epoch
 
 
-def test_who_reads_an_epoch_again_in_the_same_order_is_warned_once():
+def test_reading_an_epoch_again_in_the_same_order_warns_once():
     mine = sampler(10)
     list(mine)
     with pytest.warns(UserWarning, match="Epoch 0 is read again in the same order: call set_epoch"):
@@ -497,7 +497,7 @@ def test_subsets_and_concatenations_however_nested_are_read_once_in_blocks(data,
         assert len(list(groupby(lie))) == len(set(lie))
 
 
-def test_parts_of_a_composition_are_told_what_will_be_read():
+def test_prefetch_hints_reach_the_parts_of_a_composition():
     class Hinted(Placed):
         def __init__(self, count):
             super().__init__(count)
@@ -536,12 +536,12 @@ def test_a_composition_is_identified_by_what_it_is_made_of():
     assert data(ConcatDataset([Named(20), Subset(Placed(20), [1, 2])])) == f"bafk {chosen}"
 
 
-def test_a_subset_of_samples_that_are_not_there_is_an_error():
+def test_a_subset_of_missing_samples_is_an_error():
     with pytest.raises(IndexError, match="a Subset has the index 9 of a dataset of 3 samples"):
         list(BlockShuffleSampler(Subset(Subset(Placed(20), [1, 2, 3]), [0, 9])))
 
 
-def test_an_iterator_that_is_not_read_begins_nothing():
+def test_an_unused_iterator_does_not_start_an_epoch():
     mine = sampler(30, batch_size=3)
     mine.load_state_dict(sampler(30, batch_size=3).state_dict() | {"position": 12})
     unread = iter(mine)

@@ -103,7 +103,7 @@ def test_fewer_samples_than_ranks_are_repeated_as_often_as_it_takes():
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_nothing_is_shared_as_nothing(distribution):
+def test_an_empty_dataset_is_shared_as_empty_parts(distribution):
     assert numbers(0, ReaderRank(1, 3, 1, 2), distribution) == []
 
 

@@ -45,7 +45,7 @@ def test_it_is_a_permutation_that_depends_on_the_key_alone(ends, window, seed):
 
 
 @given(stops.filter(bool), st.integers(1, 5), st.lists(st.integers(0, 99), max_size=4))
-def test_stretches_that_meet_are_everything_once(ends, window, places):
+def test_adjacent_ranges_together_contain_each_sample_once(ends, window, places):
     total = ends[-1]
     order = ShuffleBlockOrder(ends, window, 7)
     bounds = sorted({0, total, *(place * total // 99 for place in places)})
@@ -56,7 +56,7 @@ def test_stretches_that_meet_are_everything_once(ends, window, places):
 
 
 @given(stops.filter(bool), st.integers(1, 9), st.data())
-def test_any_place_is_found_without_what_comes_before(ends, window, data):
+def test_any_place_is_found_without_the_places_before_it(ends, window, data):
     total = ends[-1]
     order = ShuffleBlockOrder(ends, window, 7)
     start = data.draw(st.integers(0, total))
@@ -67,7 +67,7 @@ def test_any_place_is_found_without_what_comes_before(ends, window, data):
 
 
 @given(stops.filter(bool), st.integers(1, 9), st.data())
-def test_from_any_place_on_what_enters_is_what_is_read_later(ends, window, data):
+def test_each_block_enters_before_its_samples_are_read_from_any_place_on(ends, window, data):
     order = ShuffleBlockOrder(ends, window, 7)
     there: set[int] = set()
     for step in order.steps(0, ends[-1], data.draw(st.integers(0, ends[-1]))):
@@ -78,7 +78,7 @@ def test_from_any_place_on_what_enters_is_what_is_read_later(ends, window, data)
 
 
 @given(stops.filter(bool), st.integers(1, 5), st.integers(1, 40))
-def test_beyond_its_end_it_starts_over(ends, window, more):
+def test_an_order_starts_over_after_its_end(ends, window, more):
     total = ends[-1]
     found = between(ShuffleBlockOrder(ends, window), 0, total + more)
     assert len(found) == total + more

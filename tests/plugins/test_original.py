@@ -135,7 +135,7 @@ def test_a_member_that_torch_did_not_save_is_a_format_error():
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b"no json", b'{"identifier": "ipfs-dataset"}']
 )
-def test_what_is_not_of_this_form_is_left_to_others(content):
+def test_data_of_other_forms_are_not_loaded(content):
     assert load(MemoryFile(content)) is None
     assert load(MemoryDirectory({"manifest.json": content})) is None
 

@@ -72,12 +72,12 @@ def test_scattered_leaves_come_in_one_batch(file):
 @pytest.mark.parametrize(
     "sends", [dies_after(0), dies_after(9), lies, leaves_out, lambda _: iter(())]
 )
-def test_what_a_batch_does_not_deliver_comes_block_by_block(file, sends):
+def test_blocks_missing_in_a_batch_are_fetched_one_by_one(file, sends):
     root, blocks = file
     assert read_all(root, Batches(blocks, sends=sends), piece=1 << 20) == DATA
 
 
-def test_a_liar_alone_is_a_verification_error(file):
+def test_a_single_source_of_wrong_bytes_is_a_verification_error(file):
     root, blocks = file
     liar = Batches(blocks, sends=lies, change=flip("block"))
     liar.blocks = {**blocks}
@@ -96,7 +96,7 @@ def test_a_sequential_reader_gets_batches_ahead_and_nothing_twice(file):
     assert batches.asked["batch"] < 12
 
 
-def test_neighbours_come_as_a_range_and_lone_leaves_in_a_batch_where_sources_serve_both(file):
+def test_neighbouring_leaves_are_fetched_as_a_range_and_single_ones_in_a_batch(file):
     root, blocks = file
     ranging, batches = Recorder(blocks, "ranges", serves_cars=False), Batches(blocks)
     with fetching(batches, ranging) as fetcher:
@@ -109,7 +109,7 @@ def test_neighbours_come_as_a_range_and_lone_leaves_in_a_batch_where_sources_ser
     assert [len(batch) for batch in batches.requested] == [3]
 
 
-def test_without_batches_blocks_are_requested_as_ever(file):
+def test_without_batches_blocks_are_requested_one_by_one(file):
     root, blocks = file
     plain = Recorder(blocks, serves_ranges=False, serves_cars=False)
     assert read_all(root, plain, piece=1 << 20) == DATA
@@ -202,7 +202,7 @@ PARTS = [
     st.integers(0, 3),
     st.lists(st.integers(0, LEAVES - 1), min_size=1, max_size=30, unique=True),
 )
-def test_whatever_batches_do_each_block_comes_where_one_source_has_it(plans, honest_at, leaves):
+def test_each_block_arrives_despite_faulty_batches_if_one_source_has_it(plans, honest_at, leaves):
     root, blocks = FILES["kubo-cidv1"]
     sources: list[Recorder] = [
         Batches(part, str(n), sends=kind) for n, (kind, part) in enumerate(plans)
@@ -216,7 +216,7 @@ def test_whatever_batches_do_each_block_comes_where_one_source_has_it(plans, hon
             assert opened.read_at(start, stop - start) == DATA[start:stop]
 
 
-def test_two_threads_share_what_a_batch_brings():
+def test_two_threads_share_the_blocks_of_a_batch():
     root, blocks = FILES["kubo-cidv1"]
     batches = Batches(blocks)
     errors: list[BaseException] = []
@@ -242,7 +242,7 @@ def test_two_threads_share_what_a_batch_brings():
     assert set(wanted.values()) == {1}
 
 
-def test_closing_while_a_batch_is_under_way_ends_those_who_wait():
+def test_closing_during_a_batch_ends_waiting_threads():
     root, blocks = FILES["kubo-cidv1"]
     stuck, released = threading.Event(), threading.Event()
 
@@ -269,7 +269,7 @@ def open_batches(address, _):
     return Batches(SERVED, address)
 
 
-def test_a_dataset_in_workers_reads_over_batches(monkeypatch):
+def test_a_dataset_in_workers_reads_with_batches(monkeypatch):
     root, blocks = tree(SMALL)
     SERVED.update(blocks)
     monkeypatch.setattr(default_registry(), "_registered", [])

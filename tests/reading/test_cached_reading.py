@@ -124,7 +124,7 @@ def test_a_reader_killed_in_the_middle_leaves_a_cache_that_works(content, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
-def test_a_disk_that_refuses_does_not_stop_reading(content, tmp_path, caplog):
+def test_a_failing_disk_does_not_stop_reading(content, tmp_path, caplog):
     root, blocks = content
     blocked = tmp_path / "a file, no folder"
     blocked.write_bytes(b"")

@@ -168,7 +168,7 @@ def test_the_environment_counts_only_where_nothing_is_given(monkeypatch):
     assert read_addresses("/data", None, Options()) == ("/data",)
 
 
-def test_the_embedded_store_is_taken_last(monkeypatch, tmp_path):
+def test_the_embedded_store_is_the_last_choice(monkeypatch, tmp_path):
     monkeypatch.setenv("IPFS_DATASET_STORE", str(tmp_path))
     assert read_addresses(None, None, Options()) == (str(tmp_path),)
 
@@ -266,12 +266,12 @@ def test_a_plugin_that_comes_back_from_a_worker_is_no_conflict(tmp_path, counted
     assert len(default_registry().registered) == 1
 
 
-def test_a_router_is_a_url():
+def test_the_address_of_a_router_must_be_a_url():
     with pytest.raises(AddressError, match="is not a router: write a URL"):
         read_addresses(None, None, Options(routers="router.example"))
 
 
-def test_what_was_connected_is_closed_where_another_address_cannot_be_used(tmp_path, counted):
+def test_transports_are_closed_if_another_address_is_unusable(tmp_path, counted):
     connections = Connections(
         f"counted://{tmp_path}", Options(gateways=["unknown+http://x.example"])
     )

@@ -180,7 +180,7 @@ def test_importing_sends_credentials_to_named_sources_and_not_to_a_discovered_no
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_workers_have_them(method):
+def test_workers_use_the_credentials(method):
     with GatewayServer(BLOCKS) as server:
         dataset = IPFSIterableDataset(
             IPFSObject(f"ipfs://{ROOT}", RemoteFileType.ZIP),
@@ -236,7 +236,7 @@ def with_secrets(url):
     ("kind", "verify"),
     [*((kind, True) for kind in KINDS), *((kind, False) for kind in KINDS if kind != "lying")],
 )
-def test_failures_show_none(kind, verify, caplog):
+def test_failures_show_no_credentials(kind, verify, caplog):
     caplog.set_level(logging.DEBUG)
     with GatewayServer(BLOCKS, fault=KINDS[kind]) as server:
         obj = f"{with_secrets(server.url).partition('?')[0]}/ipfs/{ROOT}?token=qs3cret"
@@ -264,7 +264,7 @@ def test_failures_show_none(kind, verify, caplog):
             assert secrets_in("\n".join(shown)) <= expected
 
 
-def test_working_shows_none(caplog, capfd):
+def test_successful_reads_show_no_credentials(caplog, capfd):
     caplog.set_level(logging.DEBUG)
     with GatewayServer(BLOCKS) as server, ApiServer(BLOCKS) as api:
         url = f"{with_secrets(server.url).partition('?')[0]}/ipfs/{ROOT}?token=qs3cret"
@@ -290,7 +290,7 @@ def test_working_shows_none(caplog, capfd):
         Options(headers={"https://gw.example": {"X-Key": "hs3cret"}}),
     ],
 )
-def test_a_repr_shows_none(value):
+def test_a_repr_shows_no_credentials(value):
     assert not secrets_in(repr(value) + str(value))
 
 

@@ -79,7 +79,7 @@ FILES = {
 }
 
 
-def test_a_directory_lists_walks_and_opens_what_it_has(fetchers):
+def test_a_directory_lists_walks_and_opens_its_files(fetchers):
     root, blocks = tree(FILES)
     directory = open_node(fetchers(blocks), root, "here")
     assert isinstance(directory, ObjectDirectory)
@@ -95,7 +95,7 @@ def test_a_directory_lists_walks_and_opens_what_it_has(fetchers):
     assert not directory.contains("../x")
 
 
-def test_a_file_is_a_file(fetchers):
+def test_a_file_in_a_directory_can_be_read(fetchers):
     root, blocks = one_file(b"abc")
     file = open_node(fetchers(blocks), root, "here")
     assert isinstance(file, ObjectFile)
@@ -107,7 +107,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(names.filter(lambda n: n not in (".", "..")), st.binary(max_size=4)))
-def test_any_names_come_back(files):
+def test_any_names_are_listed(files):
     root, blocks = tree(files)
     fetcher = Fetcher(SourcePool([Memory(blocks)], Options()), Options())
     directory = VerifiedDirectory(fetcher, root, "here")
@@ -150,7 +150,7 @@ def test_one_name_of_a_sharded_directory_needs_few_blocks():
     fetcher.close()
 
 
-def test_a_path_that_does_not_exist_names_what_is_missing_where(fetchers):
+def test_the_error_for_a_missing_path_names_the_missing_part_and_its_directory(fetchers):
     root, blocks = tree(FILES)
     with pytest.raises(ObjectNotFoundError, match=r"'here'.*no entry named 'none'") as caught:
         resolve_path(fetchers(blocks), root, ["a", "none"], "here")
@@ -194,13 +194,13 @@ def test_symlinks_are_never_followed_and_left_out_with_a_warning(fetchers, caplo
         directory.open("link")
 
 
-def test_directories_without_end_are_refused(fetchers):
+def test_endlessly_nested_directories_are_refused(fetchers):
     root, blocks = tree({"/".join("d" for _ in range(Limits().directory_depth + 2)): b"x"})
     with pytest.raises(LimitError, match="deeper than"):
         list(VerifiedDirectory(fetchers(blocks), root, "here").walk())
 
 
-def test_a_block_that_lies_is_found_out(fetchers):
+def test_a_wrong_block_is_detected(fetchers):
     root, blocks = tree(FILES)
     blocks[root.multihash] = tree({"other": b"x"})[1][tree({"other": b"x"})[0].multihash]
     with pytest.raises(VerificationError, match=str(root)):
@@ -251,7 +251,7 @@ def test_a_path_leads_through_data_to_a_file(fetchers):
         open_node(fetcher, outer, "o")
 
 
-def test_data_that_lie_are_found_out(fetchers):
+def test_wrong_data_are_detected(fetchers):
     folder, blocks = tree(FILES)
     root, _ = data({"a": link(folder)})
     _, lie = data({"a": link(make_cid(b"x", RAW))})
@@ -259,7 +259,7 @@ def test_data_that_lie_are_found_out(fetchers):
         resolve_path(fetchers({**blocks, root.multihash: lie}), root, ["a"], "o")
 
 
-def test_blocks_that_are_nothing_but_links_end_somewhere(fetchers):
+def test_chains_of_links_are_limited(fetchers):
     folder, blocks = tree(FILES)
     cid = folder
     for _ in range(40):

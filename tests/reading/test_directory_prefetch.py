@@ -90,7 +90,7 @@ def unrelated(request, plan):
 
 
 @pytest.mark.parametrize("fault", [cut, lying, unrelated])
-def test_a_wrong_car_costs_time_and_nothing_else(fault):
+def test_a_wrong_car_does_not_change_the_listing(fault):
     found, served = listed(OLD, fault=fault)
     assert found == NAMES
     assert served["raw"] > 200
@@ -183,7 +183,7 @@ def test_a_directory_larger_than_the_cache_is_listed_from_one_car():
 
 
 @pytest.mark.parametrize("part", [0.2, 0.9])
-def test_what_a_car_that_ends_early_had_is_not_fetched_again(part):
+def test_blocks_of_a_car_that_ends_early_are_not_fetched_again(part):
     def half(request, plan):
         if request.query.get("format") != "car":
             return plan
@@ -213,7 +213,7 @@ def test_a_shard_that_does_not_fit_is_an_error_also_in_a_car():
         listed((changed_root, content))
 
 
-def test_nothing_unproven_is_taken_from_a_car():
+def test_only_verified_blocks_are_taken_from_a_car():
     assert listed(SHARDED, verify=False)[1]["car"] == 0
 
 

@@ -126,7 +126,7 @@ def test_spans_beyond_the_memory_are_not_prefetched(profile):
         assert recorder.asked["block"] == 5
 
 
-def test_blocks_on_their_way_and_those_kept_have_the_memory_of_the_user_together():
+def test_blocks_in_flight_and_in_the_cache_share_the_memory_limit():
     blocks = [noise(1024, number) for number in range(80)]
     cids = [make_cid(block, RAW) for block in blocks]
     waiting, leave = threading.Semaphore(0), threading.Event()
@@ -186,7 +186,7 @@ def test_a_failed_attempt_of_another_thread_is_made_again():
         assert fetcher.block(cid) == block
 
 
-def test_a_defect_of_a_transport_costs_no_thread(caplog):
+def test_a_bug_in_a_transport_does_not_end_a_thread(caplog):
     cid, blocks = FILES["kubo-cidv1"]
 
     class Defect(Recorder):

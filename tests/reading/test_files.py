@@ -120,7 +120,7 @@ def test_files_of_every_profile_read_whole(profile, size):
     assert read_all(cid, Recorder(blocks)) == noise(size)
 
 
-def test_a_deep_tree_whose_inner_nodes_pass_for_leaves_reads_whole():
+def test_a_deep_tree_whose_inner_nodes_look_like_leaves_is_read_completely():
     blocks: Blocks = {}
     cid = chain(blocks, DATA[:30_000], 1000)
     for piece in (-1, 700):
@@ -225,14 +225,14 @@ def test_trusted_sources_are_not_checked():
     assert flipped != DATA
 
 
-def test_a_source_that_fails_wholly_is_quoted():
+def test_the_error_of_a_source_that_always_fails_is_quoted():
     with pytest.raises(TransportError, match="broken-one: out of order"):
         read_all(small(DATA)[0], Recorder({small(DATA)[0].multihash: b""}, "broken-one", BROKEN))
 
 
 @given(st.lists(st.tuples(POSITIONS, POSITIONS), max_size=6), POSITIONS, POSITIONS)
 @settings(max_examples=100, deadline=None)
-def test_what_is_in_memory_is_told_without_fetching(spans, start, size):
+def test_is_cached_does_not_fetch(spans, start, size):
     data = DATA[:9_000]
     cid, blocks = small(data)
     recorder = Recorder(blocks)

@@ -28,7 +28,7 @@ def whole(server, root, **options):
 
 @pytest.mark.parametrize("files", [FILES, NESTED], ids=["flat", "nested"])
 @pytest.mark.parametrize("profile", ["unixfs-v0-2015", "unixfs-v1-2025"])
-def test_a_folder_that_is_read_whole_takes_a_handful_of_requests(files, profile):
+def test_reading_a_whole_folder_takes_few_requests(files, profile):
     root, blocks = tree(files, profile)
     with GatewayServer(blocks) as server:
         assert whole(server, root) == files
@@ -66,7 +66,7 @@ def test_a_few_files_of_a_folder_do_not_fetch_the_others():
 
 
 @pytest.mark.parametrize("fault", ["flip", "cut", "refuse"])
-def test_a_car_that_fails_is_finished_file_by_file(fault):
+def test_the_rest_of_a_failed_car_is_fetched_file_by_file(fault):
     root, blocks = tree(FILES)
     changes = {
         "flip": lambda plan: attrs.evolve(plan, flip_at=200_000),
@@ -93,7 +93,7 @@ def test_wrong_blocks_in_a_car_are_never_kept():
             assert folder.open(name).read() == data
 
 
-def test_blocks_in_another_order_cost_time_and_nothing_else():
+def test_blocks_in_another_order_do_not_change_the_files():
     root, blocks = tree(FILES)
 
     class Reversed(Recorder):
@@ -112,7 +112,7 @@ def test_blocks_in_another_order_cost_time_and_nothing_else():
     assert source.asked["car"] < 4
 
 
-def test_workers_late_in_a_folder_do_not_read_what_comes_before(tmp_path):
+def test_workers_that_start_late_in_a_folder_do_not_read_earlier_files(tmp_path):
     root, blocks = tree(FILES)
     with GatewayServer(blocks) as server:
         dataset = IPFSIterableDataset(IPFSObject(f"{server.url}/ipfs/{root}"))

@@ -153,7 +153,7 @@ def test_two_passes_give_the_same_segments(made):
 
 
 @given(odd_trees(), st.integers(0, 60))
-def test_the_unread_node_is_the_one_that_reading_there_loads_first(made, at):
+def test_the_unread_node_at_a_position_is_the_first_that_reading_there_loads(made, at):
     tree, root, _ = made
     layout = tree.layout(root)
     before, unread = len(tree.loads), layout.unread_node(at)
@@ -163,7 +163,7 @@ def test_the_unread_node_is_the_one_that_reading_there_loads_first(made, at):
     assert layout.unread_node(at) is None
 
 
-def test_a_leaf_is_found_again_until_it_is_none():
+def test_a_leaf_is_found_again_until_it_is_reported_as_no_leaf():
     tree = Tree()
     inner = tree.inner(b"", [tree.raw_leaf(noise(30, 1)), tree.raw_leaf(noise(20, 2))])
     # Their parent calls it as large as a leaf of as many bytes would be.
@@ -194,7 +194,7 @@ def test_leaves_of_a_balanced_tree_are_known_without_fetching_them():
     assert len(tree.loads) == 3, "and the other, once"
 
 
-def test_an_inner_node_that_looks_like_a_leaf_is_found_out():
+def test_an_inner_node_that_looks_like_a_leaf_is_detected():
     tree = Tree()
     child = tree.inner(b"", [tree.raw_leaf(b"abc"), tree.raw_leaf(b"def")])
     prefix, suffix = leaf_frame(NodeType.FILE, 6)
@@ -213,7 +213,7 @@ def test_a_child_of_another_size_than_its_parent_states_is_refused():
         list(layout.segments(0, 5))
 
 
-def test_a_tree_without_end_is_refused():
+def test_an_endless_tree_is_refused():
     tree = Tree()
     node = tree.raw_leaf(b"x")
     for _ in range(Limits().dag_depth + 1):
@@ -223,7 +223,7 @@ def test_a_tree_without_end_is_refused():
 
 
 @given(odd_trees(), st.data())
-def test_damage_is_an_error_of_ours(made, data):
+def test_damaged_trees_raise_typed_errors(made, data):
     tree, root, _ = made
     victim = data.draw(st.sampled_from(sorted(tree.blocks, key=str)))
     block = bytearray(tree.blocks[victim])
@@ -263,7 +263,7 @@ def test_the_next_inner_node_is_prefetched_where_a_file_is_read_in_order():
 @pytest.mark.parametrize(
     ("nodes_ahead", "expected"), [(1, 1), (2000, 1), (2001, 2), (7000, 4), (1 << 40, 8)]
 )
-def test_the_inner_nodes_of_so_many_bytes_are_prefetched_together(nodes_ahead, expected):
+def test_inner_nodes_of_a_number_of_bytes_are_prefetched_together(nodes_ahead, expected):
     tree, layout, batches = narrow(width=20, size=40_000)
     tree.loads.clear()
     layout.segments(0, 150, nodes_ahead=nodes_ahead)
@@ -358,7 +358,7 @@ def test_the_nodes_of_scattered_spans_are_loaded_level_by_level():
     ("chunk", "grid"),
     [(1 << 20, 1 << 20), (1 << 18, 1 << 18), (1 << 16, 1 << 18), (300_000, 0), (100, 0)],
 )
-def test_where_leaves_seem_to_begin_is_told_by_the_root(chunk, grid):
+def test_the_grid_of_leaves_is_derived_from_the_root(chunk, grid):
     _, layout, _ = narrow(chunk, width=5, size=26 * chunk)
     assert layout.leaf_grid == grid or (grid and layout.leaf_grid % grid == 0)
     assert layout.leaf_grid % chunk == 0

@@ -97,14 +97,14 @@ def test_names_are_followed_through_other_names_and_paths(store, naming, monkeyp
     assert file.read_at(0, 9) == b"found"
 
 
-def test_names_in_a_circle_end(naming, monkeypatch):
+def test_circular_names_end_with_an_error(naming, monkeypatch):
     names(monkeypatch, a_org="/ipns/b.org", b_org="/ipns/a.org")
     with pytest.raises(TransportError, match=r"more than 16 other names"):
         open_object("/ipns/a.org", naming)
 
 
 @pytest.mark.parametrize("target", ["", "/ipfs", "/ipfs/", "/", "/ipfs/../..", "javascript://x"])
-def test_a_name_that_leads_nowhere_is_an_error_of_ours(naming, monkeypatch, target):
+def test_a_name_without_a_target_is_a_typed_error(naming, monkeypatch, target):
     names(monkeypatch, a_org=target)
     with pytest.raises(AddressError):
         open_object("/ipns/a.org", naming)
@@ -116,7 +116,7 @@ def test_a_name_needs_a_source_that_resolves_names(connections):
 
 
 @pytest.mark.parametrize("path", ["photos/a.zip", "photos.zip", "data.tar.gz", "here"])
-def test_a_relative_path_is_called_a_local_path(tmp_path, monkeypatch, path):
+def test_the_error_for_a_relative_path_calls_it_a_local_path(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     with pytest.raises(AddressError, match=r"Not a CID.*is a local path.*ipfs add"):

@@ -81,7 +81,7 @@ def test_a_hint_for_the_whole_file_gives_one_range_and_no_single_leaf():
         assert server.served["raw"] == 3  # the root, and two inner nodes
 
 
-def test_the_hint_holds_after_a_look_at_the_first_bytes():
+def test_the_hint_stays_valid_after_reading_the_first_bytes():
     with Server(BLOCKS) as server, fetching(gateway(server.url)) as fetcher:
         file = VerifiedFile(fetcher, CID, "x")
         file.read_ahead(0, file.size)
@@ -110,7 +110,7 @@ def test_a_hint_for_a_part_fetches_that_and_the_leaves_at_its_ends():
     assert len(more) <= 1  # what is read ahead of one who might go on all the same
 
 
-def test_a_range_is_asked_for_before_its_leaves_are_known():
+def test_a_range_is_requested_before_its_leaves_are_known():
     asked, waited = threading.Event(), []
 
     def hold_back(request, plan):
@@ -129,7 +129,7 @@ def test_a_range_is_asked_for_before_its_leaves_are_known():
 
 
 @pytest.mark.parametrize("fault", [Plan(status=503), Plan(body=b"x"), Plan(status=429)])
-def test_where_that_range_fails_the_file_is_read_all_the_same(fault):
+def test_a_file_is_read_although_the_early_range_failed(fault):
     def spoil(request, plan):
         return fault if "range" in request.headers else plan
 
@@ -159,7 +159,7 @@ def test_reading_elsewhere_than_hinted_gives_the_same_bytes():
             assert read_between(file, start, start + 5000) == DATA[start : start + 5000]
 
 
-def test_a_stream_that_ends_early_is_followed_by_another():
+def test_another_stream_is_opened_after_one_that_ends_early():
     recorder = Recorder(BLOCKS)
     with fetching(recorder) as fetcher:
         layout = FileLayout(CID, fetcher.block)
@@ -213,7 +213,7 @@ def test_a_file_that_fits_the_cache_is_fetched_once_for_two_epochs():
         assert asked[0] == asked[1]
 
 
-def test_equal_leaves_are_not_fetched_again_and_again():
+def test_equal_leaves_are_fetched_once():
     cid, blocks = one_file(bytes(24 << 20), "kubo-cidv1")
     recorder = Recorder(blocks)
     with fetching(recorder, memory=8 << 20) as fetcher:
@@ -232,7 +232,7 @@ def test_jumps_in_a_file_close_the_stream_and_give_the_same_bytes():
                 assert file.read(PIECE) == DATA[at : at + PIECE]
 
 
-def test_a_source_that_cuts_an_idle_stream_costs_one_more_request(monkeypatch):
+def test_a_closed_idle_stream_costs_one_more_request(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.reading.read_ahead._FIRST_RANGE_BYTES", 32 << 20)
     cuts = iter([True])
 
@@ -316,7 +316,7 @@ def test_a_kept_stream_serves_only_what_it_comes_to_from_its_source(plain):
     assert plain.take_stream(source, Fake, "next") is None
 
 
-def test_streams_that_are_over_or_come_too_late_are_closed(plain):
+def test_streams_that_have_ended_or_are_kept_too_late_are_closed(plain):
     source = Recorder({})
     over, idle, late = Fake(more=False), Fake(), Fake()
     plain.keep_stream(source, over)
@@ -329,7 +329,7 @@ def test_streams_that_are_over_or_come_too_late_are_closed(plain):
     assert (idle.closed, late.closed) == (True, True)
 
 
-def test_one_worker_at_a_time_fetches_in_order_what_was_added_meanwhile(plain):
+def test_one_thread_at_a_time_fetches_added_items_in_order(plain):
     flights = SingleFlight(100)
     wanted = {name: cast("Flight", flights.acquire(name.encode())) for name in "abcd"}
     plain.add({})
@@ -385,7 +385,7 @@ def test_runs_far_apart_are_fetched_as_ranges():
     reads=st.lists(st.integers(1, 1 << 20), min_size=2, max_size=30),
     hinted=st.booleans(),
 )
-def test_the_window_asks_for_each_byte_once_and_never_too_far_ahead(size, most, reads, hinted):
+def test_the_window_requests_each_byte_once_and_not_too_far_ahead(size, most, reads, hinted):
     window = ReadAheadWindow(size, most)
     if hinted:
         window.hint(0, size)

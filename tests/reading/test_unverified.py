@@ -116,7 +116,7 @@ def test_reading_elsewhere_fetches_nothing_ahead(plain, connect):
     assert plain.served["range"] == before + 3
 
 
-def test_blocks_are_preferred_where_they_can_be_had(connect):
+def test_blocks_are_preferred_if_a_source_serves_them(connect):
     with GatewayServer(ALL) as server:
         file = open_object(f"ipfs://{FILE}", connect(server))
         assert isinstance(file, VerifiedFile)
@@ -185,7 +185,7 @@ def test_shards_of_plain_folders_pickle(plain, connect):
     again._directory._make.__self__.connections.close()
 
 
-def test_ranges_that_do_not_come_are_errors(connect):
+def test_ranges_that_do_not_arrive_are_errors(connect):
     def short(request, plan):
         return Plan(status=206, body=plan.body) if "range" in request.headers else plan
 
@@ -195,7 +195,7 @@ def test_ranges_that_do_not_come_are_errors(connect):
     assert not isinstance(caught.value, VerificationError)
 
 
-def test_the_limits_of_the_user_hold(plain, connect):
+def test_the_limits_of_the_user_apply(plain, connect):
     limits = Limits(read_bytes=PIECE_BYTES)
     file = open_object(f"ipfs://{FILE}", connect(plain, limits=limits))
     assert isinstance(file, PlainFile)

@@ -37,7 +37,7 @@ def test_each_leaf_is_read_once_and_none_is_left_out(made):
 
 
 @given(odd_trees(), st.integers(0, 40))
-def test_what_lies_before_the_start_is_neither_read_nor_taken_for_verified(made, start):
+def test_parts_before_the_start_are_neither_read_nor_counted_as_verified(made, start):
     tree, root, data = made
     verified = VerifiedBlocks()
     walk(tree.layout(root), verified, start=start)
@@ -56,7 +56,7 @@ def nested(levels, width):
     return tree, node
 
 
-def test_a_tree_of_few_blocks_that_stands_for_petabytes_is_walked_at_once():
+def test_a_tree_of_few_blocks_with_petabytes_is_walked_at_once():
     tree, root = nested(12, 20)
     layout = tree.layout(root)
     assert layout.size > 10**15
@@ -66,7 +66,7 @@ def test_a_tree_of_few_blocks_that_stands_for_petabytes_is_walked_at_once():
     assert len(tree.loads) < 50
 
 
-def test_a_leaf_that_could_not_be_read_is_read_wherever_it_comes_again():
+def test_an_unreadable_leaf_is_read_again_at_each_occurrence():
     tree, root = nested(3, 5)
     assert len(walk(tree.layout(root), VerifiedBlocks(), reads=lambda _: False)) == 5**3
 
@@ -121,7 +121,7 @@ def test_memory_is_bounded_and_what_is_used_stays(most):
     assert len(verified) == most
 
 
-def test_nodes_that_never_become_known_hold_up_others_for_a_while_only(monkeypatch):
+def test_nodes_that_are_never_completed_are_evicted_eventually(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.reading.verified_blocks._MOST_WAITING", 100)
     verified = VerifiedBlocks()
     verified.add_node(b"bad", node_of((b"missing", 1)))

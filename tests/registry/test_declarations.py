@@ -114,7 +114,7 @@ def own_registry(monkeypatch):
     monkeypatch.setattr(default_registry(), "_registered", [])
 
 
-def test_its_attributes_are_its_declaration():
+def test_the_attributes_of_a_class_are_its_declaration():
     plugin = declaration_of(Spectra)
     assert plugin == ReaderPlugin(
         name="spectra",
@@ -163,13 +163,13 @@ def test_a_registered_class_is_found_by_name_suffix_and_first_bytes(store, own_r
         (len, "subclass of Reader"),
     ],
 )
-def test_what_cannot_be_registered_says_what_to_write(own_registry, given, words):
+def test_the_error_for_an_invalid_registration_shows_what_to_write(own_registry, given, words):
     with pytest.raises(PluginError, match=words):
         register(given)
 
 
 @pytest.mark.parametrize("given", [3, len, dict, Transport])
-def test_what_is_no_format_of_an_object_says_what_is(store, given):
+def test_the_error_for_an_invalid_format_lists_valid_ones(store, given):
     with pytest.raises(
         AddressError, match=r"filetype must be a RemoteFileType, .* a subclass of Reader"
     ):
@@ -181,13 +181,13 @@ def test_what_is_no_format_of_an_object_says_what_is(store, given):
     [("suffixes", ".spx", "tuple of texts"), ("suffixes", ("spx",), "must begin with a dot"),
      ("magic", (b"SPX",), "magic must be a tuple of pairs"), ("reads", "files", "reads must be 'file'")],
 )  # fmt: skip
-def test_attributes_that_cannot_mean_anything_are_refused(own_registry, attribute, value, words):
+def test_invalid_attributes_are_refused(own_registry, attribute, value, words):
     kind = type("Odd", (Spectra,), {attribute: value})
     with pytest.raises(PluginError, match=words):
         register(kind)
 
 
-def test_what_reads_nothing_is_no_format():
+def test_a_reader_without_samples_index_or_decode_is_no_format():
     class Nothing(Reader):
         def read(self, source, index, position):
             return "a", 1
@@ -209,7 +209,7 @@ def test_a_file_that_is_one_sample_needs_decode_alone():
     assert (len(index), index.span(0)) == (1, (0, 2))
 
 
-def test_who_says_that_an_index_is_not_cheap_is_believed():
+def test_a_cheap_index_of_false_is_respected():
     class Dear(Whole):
         cheap_index = False
 
@@ -227,13 +227,13 @@ def test_who_says_that_an_index_is_not_cheap_is_believed():
         (b"1" * 30, LimitError, r"sample 0 of 'a', bytes 0 to 30, .*member_bytes="),
     ],
 )
-def test_what_cannot_be_decoded_names_file_sample_and_bytes(data, error, words):
+def test_the_error_for_undecodable_bytes_names_file_sample_and_bytes(data, error, words):
     reader = make_reader(declaration_of(Whole, "num"), origin=Origin("mine", "1.0", "num"))
     with pytest.raises(error, match=words):
         list(reader.samples(BytesFile(data, "a", limits=Limits(member_bytes=20))))
 
 
-def test_errors_of_ours_keep_their_kind_and_a_mistake_names_the_plugin():
+def test_typed_errors_keep_their_type_and_bugs_name_the_plugin():
     class Says(Whole):
         def decode(self, data, index, position):
             if data == b"limit":
@@ -399,7 +399,7 @@ def test_objects_of_these_classes_are_not_registered(own_registry, given):
 
 
 @pytest.mark.parametrize("form", [3, len, Spectra, Shelf])
-def test_what_is_no_form_is_a_type_error_that_says_what_is(form):
+def test_an_invalid_form_is_a_type_error_that_lists_valid_ones(form):
     with pytest.raises(TypeError, match="form is the name of a published form, a subclass of Exp"):
         IPFSDatasetExporter("shelf://a", form=form).export_to_ipfs(["x"])
 
@@ -581,7 +581,7 @@ def test_a_directory_without_an_index_and_a_file_with_one_of_a_directory_are_nam
 
 
 @pytest.mark.parametrize("data", [b"", b"SPX", HEAD.pack(b"SPX1", 9)[:-1]])
-def test_bytes_of_which_no_index_can_be_made_are_a_format_error(store, data):
+def test_bytes_without_a_valid_index_are_a_format_error(store, data):
     words = r"is damaged.*no index can be made of it by Spectra\.index: error: unpack requires"
     for kind in (MapStyle, IPFSIterableDataset):
         with pytest.raises(FormatError, match=words):
@@ -609,7 +609,7 @@ def test_a_misspelt_attribute_is_refused(own_registry, attribute, value, meant):
         register(kind)
 
 
-def test_other_attributes_of_a_class_are_its_own(own_registry):
+def test_other_attributes_of_a_class_are_allowed(own_registry):
     body = {"names": ("a", "b"), "suffixes": (".o",), "suffix": ".o", "_magics": b"", "width": 3}
     register(type("Own", (Whole,), {"name": "own", **body}))
 
@@ -640,7 +640,7 @@ def test_schemes_that_no_address_has_are_refused(own_registry, schemes):
         (TransportError("gone"), TransportError),
     ],
 )
-def test_errors_of_parsers_are_damage_and_others_are_the_plugins(store, error, kind):
+def test_errors_of_parsers_mean_damage_and_others_are_bugs_of_the_plugin(store, error, kind):
     class Raises(Whole):
         def decode(self, data, index, position):
             raise error

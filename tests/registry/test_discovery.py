@@ -108,7 +108,7 @@ wrong_item, no_list, generator, raises = WrongItem(), NoList(), Generator(), Rai
 exits, nothing = Exits(), Nothing()
 
 
-def test_a_plugin_keeps_where_it_comes_from():
+def test_a_plugin_keeps_its_origin():
     found = discover([entry_point("one", f"{HERE}:good", "my-lines")])
     assert found.failures == ()
     [loaded] = found.loaded
@@ -136,7 +136,7 @@ def test_a_plugin_keeps_where_it_comes_from():
         (f"{HERE}:nothing", "implements none of the hooks"),
     ],
 )
-def test_a_broken_plugin_is_a_warning_with_its_name_and_harms_no_other(value, reason, caplog):
+def test_a_broken_plugin_is_a_warning_with_its_name_and_others_work(value, reason, caplog):
     with caplog.at_level(logging.WARNING, "ipfs_dataset_core"):
         found = discover([entry_point("bad", value, "bad-dist"), entry_point("ok", f"{HERE}:good")])
     assert [str(loaded.origin) for loaded in found.loaded] == ["some-dist 1.0 (ok)"]
@@ -350,5 +350,5 @@ def test_a_requirement_is_met_or_not(requirement, version, meets):
     st.text(alphabet="ipfs-dataset<>=!~.,*0123456789 ;()[]@\n"),
     st.text("0123456789.a!", max_size=9),
 )
-def test_no_text_is_too_odd(requirement, version):
+def test_any_text_is_accepted_as_a_requirement(requirement, version):
     unmet([f"ipfs-dataset{requirement}"], "ipfs-dataset", version)

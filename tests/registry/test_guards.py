@@ -64,12 +64,12 @@ def test_every_method_of_an_interface_is_guarded(interface, guarded):
     assert methods(interface) <= own
 
 
-def test_errors_of_our_own_pass_with_the_number_of_the_sample():
+def test_typed_errors_pass_with_the_number_of_the_sample():
     with pytest.raises(FormatError, match=r"^In sample 0: 'a file' is damaged at byte 7\.$"):
         list(readers.make_reader(Refusing(), origin=MINE).samples(MemoryFile(b"", "a file")))
 
 
-def test_what_is_about_the_machine_passes_as_it_is():
+def test_errors_of_the_system_pass_unchanged():
     class Hungry(Lines):
         def samples(self, source):
             yield from ()
@@ -79,7 +79,7 @@ def test_what_is_about_the_machine_passes_as_it_is():
         list(readers.make_reader(Hungry(), origin=MINE).samples(MemoryFile(b"")))
 
 
-def test_a_guarded_reader_goes_to_another_process():
+def test_a_guarded_reader_can_be_pickled():
     reader = pickle.loads(pickle.dumps(readers.make_reader(Lines(), origin=MINE)))
     assert list(reader.samples(MemoryFile(b"a\nb", "f"))) == [("f:0", b"a"), ("f:1", b"b")]
 
@@ -102,7 +102,7 @@ def test_an_abandoned_iteration_closes_the_plugins_own():
 
 
 @pytest.mark.parametrize(("given", "fails_at"), [([0, 1], 7), ([], 5), ([0, "no number"], 6)])
-def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
+def test_a_wrong_read_each_names_the_plugin(given, fails_at):
     class Wrong(Lines):
         def read_each(self, source, index, positions):
             assert list(positions) == [5, 6, 7]
@@ -114,7 +114,7 @@ def test_who_reads_several_samples_wrongly_is_named(given, fails_at):
         found.extend(reader.read_each(MemoryFile(b"", "f"), ANY_INDEX, iter([5, 6, 7])))
 
 
-def test_who_reads_several_published_samples_wrongly_is_named():
+def test_a_wrong_read_each_of_published_samples_names_the_plugin():
     class Numbers(PublishedSamples):
         def __len__(self):
             return 9
@@ -143,7 +143,7 @@ def test_who_reads_several_published_samples_wrongly_is_named():
     assert list(exporters._GuardedSamples(Again(), "x", MINE).read_each([1, 1, 4])) == [1, 1, 4]
 
 
-def test_who_overrides_how_one_sample_is_read_means_several_as_well():
+def test_overriding_read_replaces_an_inherited_read_each():
     class Apart:
         def read(self, source, index, position):
             return "name", position
@@ -167,7 +167,7 @@ def test_who_overrides_how_one_sample_is_read_means_several_as_well():
         assert list(reader.read_each(MemoryFile(b""), ANY_INDEX, [3])) == [(name, 3)]
 
 
-def test_built_in_transports_go_without(tmp_path):
+def test_built_in_transports_are_not_guarded(tmp_path):
     tmp_path.joinpath("blocks").mkdir()
     assert isinstance(connect(str(tmp_path / "blocks"), Options()), FolderStore)
 
@@ -213,7 +213,7 @@ WAYS = {
         ({"a": 1}, "of type dict"),
     ],
 )
-def test_the_first_sample_of_an_object_has_to_be_one(way, sample, words):
+def test_the_first_sample_of_an_object_is_checked(way, sample, words):
     reader = readers.make_reader(Given(sample), origin=MINE)
     with pytest.raises(
         PluginError, match=rf"Plugin mine .*sample.* of 'f' is .*{words}.*\(name, value"
@@ -263,14 +263,14 @@ IN_ORDER = {way: WAYS[way] for way in ("in order", "from a byte on")}
 
 
 @pytest.mark.parametrize("way", IN_ORDER)
-def test_samples_that_are_made_together_come_one_after_the_other(way):
+def test_samples_produced_together_are_yielded_one_by_one(way):
     a, b, c = ("a", 1), ("b", 2), ("c", 3)
     reader = readers.make_reader(InRuns([a, b], (), (c,)), origin=MINE)
     assert IN_ORDER[way](reader, MemoryFile(b"")) == [a, b, c]
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), FormatError("bad")])
-def test_what_fails_after_samples_that_were_made_together_has_their_number(error):
+def test_an_error_after_samples_produced_together_has_the_right_number(error):
     reader = readers.make_reader(InRuns([("a", 1)], [("b", 2), ("c", 3)], error), origin=MINE)
     samples = reader.samples(MemoryFile(b"", "f"))
     assert [next(samples)[0] for _ in range(3)] == ["a", "b", "c"]
@@ -282,14 +282,14 @@ def test_what_fails_after_samples_that_were_made_together_has_their_number(error
 
 
 @pytest.mark.parametrize("way", IN_ORDER)
-def test_the_first_of_several_samples_has_to_be_one(way):
+def test_the_first_of_several_samples_is_checked(way):
     reader = readers.make_reader(InRuns([b"x", ("a", 1)]), origin=MINE)
     with pytest.raises(PluginError, match=r"Plugin mine .*sample.* of 'f' is b'x', of type bytes"):
         IN_ORDER[way](reader, MemoryFile(b"", "f"))
 
 
 @pytest.mark.parametrize("runs", [3, [3], ["ab", 3]])
-def test_runs_that_are_none_name_the_plugin(runs):
+def test_invalid_runs_name_the_plugin(runs):
     class Wrong(Lines):
         def samples(self, source):
             return SampleRuns(runs)
@@ -314,7 +314,7 @@ def test_an_archive_is_guarded_for_what_is_made_together_not_for_each_sample(mon
 
 
 @pytest.mark.parametrize("index", [[1, 2], "text", 3])
-def test_what_is_no_index_is_named(index):
+def test_an_invalid_index_names_the_plugin(index):
     class Wrong(Lines):
         def index(self, source):
             return index
@@ -331,7 +331,7 @@ class Ends(BaseException):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("error", [SystemExit("no licence"), SystemExit(0), Ends("panic")])
-def test_what_would_end_the_program_names_the_plugin(way, error):
+def test_a_system_exit_names_the_plugin(way, error):
     class Ending(Given):
         def samples(self, source):
             yield from ()
@@ -358,7 +358,7 @@ def test_an_interrupt_by_the_user_passes_as_it_is():
         list(readers.make_reader(Interrupted(), origin=MINE).samples(MemoryFile(b"")))
 
 
-def test_a_read_each_without_end_is_stopped():
+def test_an_endless_read_each_is_stopped():
     taken = []
 
     class Endless(Lines):
@@ -513,7 +513,7 @@ def test_members_of_a_folder_are_texts(members, words):
         reader.members(MemoryDirectory({}, "d"))
 
 
-def test_what_a_form_loads_is_published_samples():
+def test_the_result_of_load_must_be_published_samples():
     class Wrong(Exporter):
         def export(self, samples, sink):
             return None
@@ -555,7 +555,7 @@ def test_an_error_names_the_class_method_and_line_of_the_plugin():
         readers.make_reader(Failing(), origin=MINE).read(MemoryFile(b""), ANY_INDEX, 0)
 
 
-def test_one_that_hangs_is_a_visible_warning_and_one_that_waits_for_data_is_not(monkeypatch):
+def test_a_hanging_plugin_is_a_warning_and_one_that_waits_for_data_is_not(monkeypatch):
     monkeypatch.setattr(provenance, "_shown", set())
     released = threading.Event()
 
@@ -596,7 +596,7 @@ waiting = WAITING["waiting"]
 
 
 @pytest.mark.parametrize("way", ["in order", "from a byte on", "several"])
-def test_who_forgets_to_yield_is_told(way):
+def test_a_method_without_yield_is_an_error_that_says_so(way):
     def forgets(self, source, *_):
         return None
 
@@ -610,7 +610,7 @@ def test_who_forgets_to_yield_is_told(way):
         WAYS[way](readers.make_reader(kind(), origin=MINE), MemoryFile(b"", "f"))
 
 
-def test_an_attribute_that_fails_names_the_plugin():
+def test_an_attribute_that_raises_names_the_plugin():
     def fails(self):
         raise LookupError("not known")
 
@@ -620,7 +620,7 @@ def test_an_attribute_that_fails_names_the_plugin():
 
 
 @pytest.mark.parametrize("span", [(0.0, 1.0), "01", None, (1,)])
-def test_a_span_that_is_none_is_named_where_a_sample_is_read(span):
+def test_an_invalid_span_is_an_error_when_a_sample_is_read(span):
     class Decoding(Lines):
         read = Reader.read
 
@@ -635,7 +635,7 @@ def test_a_span_that_is_none_is_named_where_a_sample_is_read(span):
             reader.read(MemoryFile(b"01", "f"), index, 1)
 
 
-def test_a_name_that_is_no_text_is_named_where_a_sample_is_read():
+def test_a_name_that_is_not_text_is_an_error_when_a_sample_is_read():
     class Decoding(Lines):
         read = Reader.read
 

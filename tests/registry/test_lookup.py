@@ -68,7 +68,7 @@ def test_the_longest_suffix_wins_whatever_the_case():
     assert found.reader_for_suffix("dir.tar/a") is None
 
 
-def test_folders_only_parse_members_of_formats_that_ask_for_it():
+def test_members_of_folders_are_only_parsed_by_formats_with_in_folders():
     found = registry(reader("tar", ".tar", in_folders=True), reader("lines", ".txt"))
     assert found.reader_for_suffix("a.tar", in_folders=True).name == "tar"
     assert found.reader_for_suffix("a.txt", in_folders=True) is None
@@ -94,14 +94,14 @@ def broken(source):
 
 
 @pytest.mark.parametrize("recognize", [inner, f"{__name__}:inner"])
-def test_what_recognizes_a_file_comes_before_magic(recognize):
+def test_a_recognizer_precedes_magic_bytes(recognize):
     found = registry(reader("m", magic=((0, b"ABCD"),)), reader("r", recognize=recognize))
     assert found.reader_for_content(MemoryFile(b"ABCDinner")).name == "r"
     assert found.reader_for_content(MemoryFile(b"ABCDother")).name == "m"
     assert found.reader_for_content(MemoryFile(b"other")) is None
 
 
-def test_two_that_recognize_a_file_are_a_conflict():
+def test_two_plugins_that_recognize_a_file_are_a_conflict():
     found = registry(reader("a", recognize=inner), reader("b", recognize=inner))
     with pytest.raises(
         PluginConflictError, match=r"dist-0.*dist-1.*both claim the object 'object'"
@@ -109,7 +109,7 @@ def test_two_that_recognize_a_file_are_a_conflict():
         found.reader_for_content(MemoryFile(b"inner"))
 
 
-def test_three_that_recognize_a_file_are_all_named():
+def test_three_plugins_that_recognize_a_file_are_all_named():
     found = registry(*(reader(name, recognize=inner) for name in "abc"))
     message = (
         r"dist-0[^,]*, [^,]*dist-1[^,]* and [^,]*dist-2.* all claim the .*: give the object "
@@ -126,7 +126,7 @@ def test_a_plugin_that_fails_to_recognize_is_named(recognize):
         found.reader_for_content(MemoryFile(b"inner"))
 
 
-def test_two_claims_raise_at_use_and_name_both():
+def test_a_name_declared_twice_raises_at_use_and_names_both():
     found = registry(reader("a", ".x"), reader("a", ".y"), reader("b", ".x"), reader("c", ".z"))
     assert found.reader("c").name == "c"
     for look, key in (
@@ -138,7 +138,7 @@ def test_two_claims_raise_at_use_and_name_both():
         assert "IPFS_DATASET_DISABLE_PLUGINS" in str(e.value)
 
 
-def test_an_unknown_format_says_what_there_is_what_failed_and_what_to_do():
+def test_the_error_for_an_unknown_format_lists_formats_failures_and_advice():
     failure = Failure(Origin("ipfs-dataset-mat", "0.3", "mat"), "ImportError: no scipy")
     found = registry(reader("zip"), reader("tar"), failures=[failure])
     with pytest.raises(UnknownPluginError) as caught:
@@ -162,7 +162,7 @@ def test_an_unknown_format_says_what_there_is_what_failed_and_what_to_do():
         ("tarr", "tar"),
     ],
 )
-def test_a_misspelt_format_says_which_is_meant_and_names_nothing_to_install(asked, meant):
+def test_the_error_for_a_misspelt_format_suggests_the_name_and_no_package(asked, meant):
     found = registry(reader("zip"), reader("spectra"), reader("tar"))
     with pytest.raises(UnknownPluginError) as caught:
         found.reader(asked)
@@ -175,7 +175,7 @@ def test_a_misspelt_format_says_which_is_meant_and_names_nothing_to_install(aske
     ("asked", "package"),
     [("mat", "ipfs-dataset-mat"), ("MAT", "ipfs-dataset-mat"), ("csv", "ipfs-dataset-text")],
 )
-def test_a_format_that_this_project_publishes_says_what_to_install(asked, package):
+def test_the_error_for_a_contributed_format_names_its_package(asked, package):
     with pytest.raises(UnknownPluginError, match=rf"comes with: pip install {package}\."):
         registry(reader("zip")).reader(asked)
 
@@ -218,12 +218,12 @@ def test_the_lists_of_what_is_contributed_are_those_of_the_declarations():
     assert schemes.items() <= CONTRIBUTED_SCHEMES.items()
 
 
-def test_nothing_at_all_installed_is_said_too():
+def test_the_error_says_that_no_formats_are_installed():
     with pytest.raises(UnknownPluginError, match=r"Unknown address scheme 's3'. Installed: none"):
         registry().transport("s3")
 
 
-def test_registering_a_taken_name_says_who_has_it():
+def test_the_error_for_a_taken_name_names_its_owner():
     found = registry(reader("zip"))
     with pytest.raises(PluginConflictError, match=r"'zip' is taken by dist-0 1\.0 \(zip\)"):
         found.register(reader("zip"))
@@ -264,7 +264,7 @@ def test_registering_for_the_process_is_one_call(monkeypatch):
     assert default_registry().reader("mine").suffixes == (".mine",)
 
 
-def test_what_is_built_in_stays_with_us():
+def test_built_in_formats_take_precedence_over_other_plugins():
     """Whoever else claims it: a user of ZIP archives gets ours, and the claim is listed."""
     ours = Loaded(reader("zip", ".zip", magic=((0, b"PK"),)), Origin("ipfs-dataset", "0.1", "zip"))
     theirs = Loaded(reader("zip", ".zip", magic=((0, b"PK"),)), Origin("fast", "2.0", "zip"))
@@ -310,7 +310,7 @@ def test_equal_first_bytes_are_a_conflict_and_a_longer_one_is_none():
         found.reader_for_magic(b"ABCD")
 
 
-def test_one_format_with_two_signs_of_itself_is_no_conflict():
+def test_one_format_found_by_two_criteria_is_no_conflict():
     found = registry(reader("a", magic=((0, b"AB"), (2, b"CD"))))
     assert found.reader_for_magic(b"ABCD").name == "a"
 
@@ -323,7 +323,7 @@ def test_what_is_registered_later_is_found_by_suffix():
     assert found.reader_for_suffix("x.b", in_folders=True).name == "b"
 
 
-def test_where_a_declaration_comes_from_is_known():
+def test_the_origin_of_a_declaration_is_known():
     given = reader("mine")
     found = registry(reader("a"))
     assert str(found.origin(reader("a"))) == "dist-0 1.0 (a)"
@@ -351,7 +351,7 @@ def test_where_a_declaration_comes_from_is_known():
         (ReaderPlugin(name="x", summary="", factory="a:b", reads="files"), "reads must be 'file'"),  # type: ignore[arg-type]
     ],
 )
-def test_a_declaration_that_cannot_mean_anything_is_refused(declaration, message):
+def test_an_invalid_declaration_is_refused(declaration, message):
     with pytest.raises(PluginError, match=message):
         registry().register(declaration)
 

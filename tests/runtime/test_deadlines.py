@@ -91,7 +91,7 @@ def test_a_generator_may_be_closed_by_another_thread():
     assert time_left() == math.inf
 
 
-def test_a_loop_that_comes_to_nothing_new_ends_and_new_data_begin_its_time_again(monkeypatch):
+def test_a_loop_without_new_data_ends_and_new_data_restart_its_time(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("ipfs_dataset_core.runtime.deadlines.time.monotonic", lambda: clock[0])
     check_time()
@@ -144,7 +144,7 @@ def test_retries_end_with_the_deadline_and_the_error_names_it():
     fetcher.close()
 
 
-def test_a_source_that_only_stalls_is_given_up_when_the_time_is_over():
+def test_a_stalling_source_is_abandoned_at_the_deadline():
     def stall(_):
         return Plan(body=b"x" * 1000, stall_at=1)
 

@@ -88,7 +88,7 @@ def test_a_thread_may_fork_in_a_block_of_its_own(caplog):
     assert not caplog.records
 
 
-def test_a_fork_does_not_wait_forever(monkeypatch, caplog):
+def test_the_wait_of_a_fork_is_limited(monkeypatch, caplog):
     monkeypatch.setattr(forks, "_MOST_SECONDS", 0.01)
     begun, end = threading.Event(), threading.Event()
 

@@ -106,7 +106,7 @@ def test_a_thread_in_the_middle_of_its_work_does_not_delay_the_end():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_threads_without_work_end_and_forget_what_they_did():
+def test_threads_without_work_end_and_release_their_last_work():
     pool = DaemonPool(2, "test-patience", patience=0.05)
 
     class Owner:
@@ -147,7 +147,7 @@ def test_an_idle_thread_holds_no_reference_to_its_last_work():
     pool.close()
 
 
-def test_a_thread_that_ends_for_want_of_work_calls_retired():
+def test_an_idle_thread_that_ends_calls_retired():
     retired = threading.Event()
     pool = DaemonPool(1, "test-pool", patience=0.01, retired=retired.set)
     pool.submit(lambda: None)
@@ -217,7 +217,7 @@ def test_work_waits_for_a_running_thread_where_the_system_refuses_another(monkey
     pool.close()
 
 
-def test_work_that_is_dropped_is_reported_to_whoever_waits_for_it():
+def test_dropped_work_calls_its_callback():
     pool = DaemonPool(1, "test-dropped")
     begun, released = threading.Event(), threading.Event()
     dropped: list[int] = []
@@ -236,7 +236,7 @@ def test_work_that_is_dropped_is_reported_to_whoever_waits_for_it():
     released.set()
 
 
-def test_work_that_fails_is_logged_and_costs_no_thread(caplog):
+def test_failed_work_is_logged_and_does_not_end_its_thread(caplog):
     pool, done = DaemonPool(1, "test-failing"), threading.Event()
 
     def fail():
@@ -281,7 +281,7 @@ def test_calls_at_once_wait_for_each_other_and_all_are_done():
     call_at_once(call, [], 3, "calls")
 
 
-def test_of_calls_that_fail_the_first_one_is_raised_when_none_is_left():
+def test_the_first_error_is_raised_after_all_calls_have_ended():
     running = set()
 
     def call(number):
@@ -296,7 +296,7 @@ def test_of_calls_that_fail_the_first_one_is_raised_when_none_is_left():
     assert not running
 
 
-def test_calls_are_made_here_where_the_system_refuses_threads(monkeypatch):
+def test_calls_run_in_the_calling_thread_if_the_system_refuses_threads(monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")
 

@@ -35,7 +35,7 @@ def in_child(method, local):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_each_process_makes_its_own(method):
+def test_each_process_creates_its_own_value(method):
     local = ProcessLocal(Client)
     mine = local.get()
     assert local.get() is mine
@@ -44,7 +44,7 @@ def test_each_process_makes_its_own(method):
     assert local.get() is mine
 
 
-def test_it_pickles_as_how_to_make_it():
+def test_the_function_is_pickled_instead_of_the_value():
     local = ProcessLocal(Client)
     mine = local.get()
     again = pickle.loads(pickle.dumps(local))
@@ -76,7 +76,7 @@ def test_threads_share_one_value():
     assert len(set(map(id, found))) == 1
 
 
-def test_making_one_value_does_not_hold_up_another():
+def test_creating_one_value_does_not_block_another():
     started, finish = threading.Event(), threading.Event()
 
     def slow():
@@ -130,7 +130,7 @@ def test_a_value_that_could_not_be_made_is_tried_again():
 
 
 @pytest.mark.parametrize("value", [None, 0, "x"])
-def test_popping_forgets(value):
+def test_pop_removes_the_value(value):
     made = []
 
     def make():
@@ -147,7 +147,7 @@ def test_popping_forgets(value):
     assert len(made) == 2
 
 
-def test_a_value_that_was_made_elsewhere_counts_where_none_was_made_before():
+def test_a_value_created_elsewhere_is_used_if_there_is_none():
     local, mine = ProcessLocal(Client), Client()
     local.put(mine)
     assert local.get() is mine

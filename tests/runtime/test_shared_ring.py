@@ -54,7 +54,7 @@ def test_a_message_of_more_parts_than_a_system_call_takes_arrives():
     assert through(ring, parts) == parts
 
 
-def test_there_is_no_room_until_messages_are_read(ring):
+def test_a_full_ring_has_no_room_until_messages_are_read(ring):
     first, second = ring.write([b"a" * 4000]), ring.write([b"b" * 4000])
     assert ring.write([b"c" * 4000]) is None
     read_message(ring.address, first, [4000])
@@ -97,7 +97,7 @@ def test_nothing_unread_is_ever_overwritten(steps, capacity):
         assert read_message(ring.address, start, [len(data)]) == [data]
 
 
-def test_the_writer_learns_that_it_has_been_opened(ring):
+def test_the_writer_is_notified_that_the_ring_was_opened(ring):
     assert not ring.is_open
     assert open_ring(ring.address)
     assert ring.is_open
@@ -117,7 +117,7 @@ def test_a_ring_whose_process_has_ended_cannot_be_read():
         read_message(gone, 4096, [5])
 
 
-def test_memory_that_runs_out_leaves_no_room(ring, monkeypatch):
+def test_a_ring_has_no_room_if_memory_is_exhausted(ring, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -127,7 +127,7 @@ def test_memory_that_runs_out_leaves_no_room(ring, monkeypatch):
     assert through(ring, [b"abc"]) == [b"abc"]
 
 
-def test_what_a_system_call_left_out_is_written(ring, monkeypatch):
+def test_partial_writes_are_completed(ring, monkeypatch):
     whole = os.pwritev
     monkeypatch.setattr(
         os, "pwritev", lambda file, parts, at: whole(file, [b"".join(parts)[:70]], at)
@@ -136,7 +136,7 @@ def test_what_a_system_call_left_out_is_written(ring, monkeypatch):
     assert through(ring, parts) == parts
 
 
-def test_memory_is_given_back_with_the_ring():
+def test_closing_a_ring_frees_its_memory():
     ring = RingWriter(1 << 20)
     ring.write([bytes(500_000)])
     assert open_ring(ring.address)

@@ -43,7 +43,7 @@ def frames(caught):
         (lambda address: IPFSDatasetExporter(address).import_from_ipfs(CID), "import_from_ipfs"),
     ],
 )
-def test_what_a_user_called_is_the_last_frame(tmp_path, call, name, monkeypatch, caplog):
+def test_the_last_frame_is_the_call_of_the_user(tmp_path, call, name, monkeypatch, caplog):
     with (
         caplog.at_level(logging.DEBUG, "ipfs_dataset_core.runtime.short_traceback"),
         pytest.raises(TransportError, match="has no block") as caught,
@@ -166,7 +166,7 @@ def test_frames_of_the_users_own_code_stay(tmp_path):
     assert "in fail" in shown
 
 
-def test_what_has_sizes_is_shown_with_them_once_it_was_seen(tmp_path):
+def test_sizes_are_shown_after_they_were_read(tmp_path):
     image = pytest.importorskip("PIL.Image")
     exporter = IPFSDatasetExporter(tmp_path / "store")
     same = [(image.new("RGB", (32, 32), (i, 0, 0)), i) for i in range(3)]
@@ -193,7 +193,7 @@ def test_the_log_has_the_whole_traceback_also_where_it_is_formatted_later(caplog
     assert "parse_object_url" in "".join(traceback.format_exception(*record.exc_info))
 
 
-def test_the_cause_is_shown_and_what_else_was_being_handled_is_not():
+def test_the_cause_is_shown_and_other_handled_errors_are_not():
     def called(values):
         with short_traceback:
             try:

@@ -30,7 +30,7 @@ class Changing(WeakSet[Any]):
         return super().__iter__()
 
 
-def test_what_is_there_is_found_though_the_set_changes():
+def test_members_are_found_while_the_set_changes():
     one, two = Item(), Item()
     assert set(living(Changing([one, two]))) == {one, two}
     assert living(WeakSet()) == []

@@ -33,7 +33,7 @@ def test_integers_of_numpy_and_torch_make_a_state_that_json_holds(kind):
 
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
-def test_what_is_no_integer_is_refused(kind, value):
+def test_values_that_are_not_integers_are_refused(kind, value):
     with pytest.raises(TypeError, match="seed must be a whole number"):
         MAKERS[kind](seed=value)
     if value is not None:
@@ -48,7 +48,7 @@ def test_what_is_no_integer_is_refused(kind, value):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_an_epoch_that_could_not_be_kept_is_refused(kind):
+def test_an_epoch_that_does_not_fit_a_state_is_refused(kind):
     dataset = MAKERS[kind]()
     for epoch, message in ((-1, "at least 0, not -1"), ((1 << 53) + 1, "at most 9007199254740992")):
         with pytest.raises(ValueError, match=f"epoch must be {message}"):

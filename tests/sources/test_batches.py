@@ -92,7 +92,7 @@ def test_a_batch_is_one_request_and_each_block_arrives_once():
 
 
 @pytest.mark.parametrize("place", [0, 17, 39])
-def test_what_one_source_did_not_send_is_requested_from_the_next(place):
+def test_blocks_that_one_source_did_not_send_are_requested_from_the_next(place):
     one, two = Batches(BY_HASH, name="one", sends=dies_after(place)), Batches(BY_HASH, name="two")
     found, sources = fetched(one, two)
     assert found == BLOCKS
@@ -109,7 +109,7 @@ def test_a_block_that_a_source_lacks_is_requested_from_the_next_and_is_no_failur
     assert not any(source.rests for source in sources)
 
 
-def test_a_source_that_has_nothing_has_not_delivered():
+def test_a_source_without_any_of_the_blocks_does_not_count_as_delivering():
     found, [source] = fetched(Batches({}))
     assert found == {}
     assert not source.has_delivered
@@ -117,7 +117,7 @@ def test_a_source_that_has_nothing_has_not_delivered():
 
 
 @pytest.mark.parametrize("sends", [lies_at(5), adds_others, repeats])
-def test_a_source_that_lies_is_left_and_asked_last_from_then_on(sends):
+def test_a_source_of_wrong_blocks_is_dropped_and_later_used_last(sends):
     liar, honest = Batches(BY_HASH, name="liar", sends=sends), Batches(BY_HASH, name="honest")
     pool = SourcePool((liar, honest), Options(retries=0))
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_a_block_beyond_the_limit_is_refused():
     assert found == {}
 
 
-def test_what_proves_nothing_or_is_in_its_cid_is_not_requested():
+def test_blocks_with_weak_hashes_or_inside_their_cid_are_not_requested():
     weak = CID(1, RAW, b"\x11\x14" + bytes(20))
     inline = CID.parse("bafkqablimvwgy3y")
     batches = Batches(BY_HASH)
@@ -162,7 +162,7 @@ def test_a_defect_of_a_transport_ends_only_its_own_part(caplog):
     assert "one failed at a batch" in caplog.text
 
 
-def test_nothing_is_hashed_again_that_the_source_has_hashed():
+def test_blocks_verified_by_the_source_are_not_hashed_again():
     wrong = {CIDS[0].multihash: b"believed"}
     believed, _ = fetched(Batches(wrong, verifies=True), wanted=CIDS[:1])
     assert believed == {CIDS[0]: b"believed"}
@@ -174,7 +174,7 @@ def test_nothing_is_hashed_again_that_the_source_has_hashed():
         SourcePool((Recorder(wrong),), Options(retries=0)).get_block(CIDS[0])
 
 
-def test_sources_without_batches_are_not_asked():
+def test_sources_without_batches_get_no_batch_requests():
     plain = Recorder(BY_HASH)
     found, _ = fetched(plain)
     assert found == {}
@@ -201,7 +201,7 @@ def test_the_order_of_preference_holds_for_batches():
     pool.close()
 
 
-def test_a_source_that_failed_lately_gives_way_to_one_without_batches():
+def test_a_source_without_batches_precedes_one_that_failed_recently():
     batches, plain = Batches(BY_HASH, sends=dies_after(0)), Recorder(BY_HASH, "plain")
     pool = SourcePool((batches, plain), Options(retries=0))
     for _ in range(2):
@@ -268,7 +268,7 @@ def test_a_batch_is_not_given_up_for_single_requests_as_soon_as_it_is_slow(monke
     assert not sources[0].rests
 
 
-def test_alone_it_is_waited_for_until_the_deadline(released):
+def test_a_single_source_is_waited_for_until_the_deadline(released):
     slow, other = (Batches(BY_HASH, name=n, sends=stalls_after(7, released)) for n in "ab")
     pool = SourcePool((slow, other), Options(retries=0))
     found: dict[CID, bytes] = {}
@@ -311,7 +311,7 @@ def test_a_batch_takes_one_of_the_requests_at_once_and_single_blocks_each_one():
     assert plain.requests == len(CIDS)
 
 
-def test_a_source_that_asked_us_to_wait_is_not_asked_for_a_batch():
+def test_no_batch_is_requested_before_the_time_of_retry_after():
     from ipfs_dataset_core import RateLimitedError
 
     limited = Batches(
@@ -371,7 +371,7 @@ def test_the_guard_passes_batches_on_and_their_blocks_as_bytes():
         (LimitError("mine"), LimitError, "mine"),
     ],
 )
-def test_what_a_plugin_raises_in_a_batch_becomes_typed_after_the_blocks_before(error, kind, words):
+def test_an_error_in_a_batch_becomes_typed_after_the_earlier_blocks(error, kind, words):
     with closing(guarded(Batches(BY_HASH, sends=dies_after(3, error)))) as transport:
         blocks = transport.get_blocks(CIDS)
         assert [next(blocks) for _ in range(3)] == list(BLOCKS.items())[:3]
@@ -380,7 +380,7 @@ def test_what_a_plugin_raises_in_a_batch_becomes_typed_after_the_blocks_before(e
 
 
 @pytest.mark.parametrize("wrong", [None, b"block", (CIDS[0],), (CIDS[0], "text"), (1, 2, 3)])
-def test_what_is_no_block_in_a_batch_is_named(wrong):
+def test_invalid_blocks_of_a_batch_name_the_plugin(wrong):
     with (
         closing(guarded(Batches(BY_HASH, sends=lambda _: iter([wrong])))) as transport,
         pytest.raises(TransportError, match=r"dist 1.0 .*yielded .* instead of a CID and bytes"),

@@ -40,7 +40,7 @@ def size_of(folder):
     )
 
 
-def test_a_block_is_there_for_another_job(tmp_path):
+def test_a_cached_block_is_found_by_another_job(tmp_path):
     cid, block = block_of(1)
     DiskCache(tmp_path, 1 << 20).put(cid, block)
 
@@ -102,9 +102,7 @@ def test_a_block_larger_than_the_cache_is_not_kept(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_disk_that_refuses_is_a_warning_and_nothing_is_written_for_a_while(
-    tmp_path, monkeypatch, caplog, number
-):
+def test_a_failing_disk_is_a_warning_and_pauses_writing(tmp_path, monkeypatch, caplog, number):
     calls = []
 
     def refuse(*_, **__):
@@ -177,7 +175,7 @@ def test_a_folder_that_cannot_be_created_is_a_warning_at_once(tmp_path, monkeypa
     assert not (tmp_path / "new").exists()
 
 
-def test_what_a_job_itself_evicts_is_a_failure(tmp_path):
+def test_evicting_blocks_of_the_same_job_is_a_failure(tmp_path):
     cache = DiskCache(tmp_path, 100_000)
     cache.put(*block_of(1))
     assert cache.failure is None
@@ -187,7 +185,7 @@ def test_what_a_job_itself_evicts_is_a_failure(tmp_path):
     cache.close()
 
 
-def test_what_a_job_only_read_and_then_evicts_is_a_failure_too(tmp_path):
+def test_evicting_blocks_that_the_job_has_read_is_a_failure(tmp_path):
     DiskCache(tmp_path, 100_000).put(*block_of(1))
     cache = DiskCache(tmp_path, 100_000)
     assert cache.get(block_of(1)[0]) is not None
@@ -198,7 +196,7 @@ def test_what_a_job_only_read_and_then_evicts_is_a_failure_too(tmp_path):
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-def test_what_earlier_jobs_left_may_be_evicted_whatever_the_clock_of_the_disk(
+def test_blocks_of_earlier_jobs_may_be_evicted_with_any_clock_of_the_disk(
     tmp_path, monkeypatch, ahead
 ):
     """The times of files on a remote disk are those of its server."""
@@ -301,7 +299,7 @@ class SlowWriter:
         monkeypatch.setattr(cache._files, "write", slow)
 
 
-def test_closing_waits_for_all_that_was_to_be_written(tmp_path, monkeypatch):
+def test_closing_waits_for_pending_writes(tmp_path, monkeypatch):
     cache = DiskCache(tmp_path, 1 << 20)
     slow = SlowWriter(cache, monkeypatch)
     for number in range(10):
@@ -341,7 +339,7 @@ def test_where_writing_lags_behind_the_reader_writes_itself_and_nothing_is_lost(
     assert all(cache.has(block_of(number)[0]) for number in numbers)
 
 
-def test_what_is_put_after_closing_is_written_at_once(tmp_path):
+def test_blocks_put_after_closing_are_written_at_once(tmp_path):
     cache = DiskCache(tmp_path, 1 << 20)
     cache.close()
     cid, block = block_of(1)
@@ -426,7 +424,7 @@ def test_no_read_waits_for_a_disk_that_hangs_longer_than_half_of_its_time(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
-def test_writing_to_a_disk_that_hangs_stops_nobody(tmp_path, monkeypatch, caplog):
+def test_writing_to_a_hanging_disk_does_not_block_readers(tmp_path, monkeypatch, caplog):
     cache = DiskCache(tmp_path, 1 << 30, seconds=0.2)
     slow = SlowWriter(cache, monkeypatch)
     numbers = range(disk_cache._BACKLOG + 5)

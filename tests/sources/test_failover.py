@@ -46,7 +46,7 @@ def test_the_first_source_that_delivers_is_enough():
 
 
 @pytest.mark.parametrize("change", [flip("block"), BROKEN, lambda *_: b"", lambda *_: b"x" * 5000])
-def test_the_next_source_is_asked_whatever_one_does(change):
+def test_the_next_source_is_used_after_any_failure(change):
     assert sources(Recorder(BLOCKS, change=change), Recorder(BLOCKS)).get_block(NAME) == BLOCK
 
 
@@ -70,7 +70,7 @@ def test_each_source_is_quoted_on_one_line_and_named_once():
     assert lines[1:] == ["  A: broken in two", f"  B: has no {NAME}"]
 
 
-def test_that_nobody_has_a_block_proves_no_absence(sleeps):
+def test_a_block_missing_at_all_sources_is_not_proven_absent(sleeps):
     with pytest.raises(TransportError) as caught:
         sources(Recorder({}), Recorder({}), retries=5).get_block(NAME)
     assert not isinstance(caught.value, ObjectNotFoundError)
@@ -110,7 +110,7 @@ def test_a_hash_that_proves_nothing_is_refused_before_any_request(multihash):
     assert sources(honest, verify=False).get_block(cid) == BLOCK
 
 
-def test_passing_failures_are_retried_with_growing_waits(sleeps):
+def test_temporary_failures_are_retried_with_growing_waits(sleeps):
     failing = Recorder(BLOCKS, change=fail(TransportError("busy", retryable=True)))
     with pytest.raises(TransportError) as caught:
         sources(failing, retries=4).get_block(NAME)
@@ -183,7 +183,7 @@ def test_one_source_that_asks_to_wait_does_not_hold_up_another(sleeps):
     assert sleeps[0] < 1
 
 
-def test_a_source_that_failed_is_asked_last_until_it_has_rested(monkeypatch):
+def test_a_failed_source_is_used_last_until_its_pause_ends(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("ipfs_dataset_core.sources.failover.time.monotonic", lambda: clock[0])
     dead = Recorder(BLOCKS, change=fail(TransportTimeoutError("late")))
@@ -205,7 +205,7 @@ def test_a_source_that_lacks_a_block_keeps_its_place():
     assert store.asked["block"] == 3
 
 
-def test_a_source_that_rests_is_still_asked_where_the_others_fail():
+def test_a_paused_source_is_used_if_the_others_fail():
     moody = Recorder(BLOCKS, change=fail(TransportError("no", retryable=True)))
     both = sources(moody, Recorder({}))
     with pytest.raises(TransportError):

@@ -31,7 +31,7 @@ class Tail:
         return plan
 
 
-def test_the_slow_tail_of_one_source_is_cut_by_another():
+def test_hedged_requests_reduce_the_slowest_reads():
     root, blocks = one_file(zip_bytes(MEMBERS), "unixfs-v0-2015")
     tail = Tail(7)
     with (

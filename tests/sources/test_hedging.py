@@ -91,7 +91,7 @@ def test_a_late_answer_still_counts_when_the_others_fail(hedged, released):
     assert sorted(errors) == [1]
 
 
-def test_when_all_fail_every_reason_is_there(hedged):
+def test_if_all_fail_each_reason_is_in_the_error(hedged):
     winner, _, errors = ask(hedged, Asked(failing("a")), Asked(failing("b")))
     assert winner is None
     assert [str(error) for error in errors.values()] == ["a", "b"]

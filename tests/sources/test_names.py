@@ -95,12 +95,12 @@ def test_an_older_record_than_one_seen_before_is_an_error(key):
     ],
     ids=["expired", "forged", "another", "garbage", "huge"],
 )
-def test_records_that_prove_nothing_are_typed_errors(key, made, words):
+def test_unprovable_records_are_typed_errors(key, made, words):
     with pytest.raises(NameRecordError, match=words):
         resolve(key.name, serving(made(key)))
 
 
-def test_no_record_at_all_is_no_lie(key):
+def test_a_missing_record_is_no_verification_error(key):
     with pytest.raises(TransportError) as caught:
         resolve(key.name, Plan(status=404), html(), Plan(status=500))
     assert not isinstance(caught.value, NameRecordError)
@@ -169,7 +169,7 @@ def test_a_name_leads_to_verified_bytes_through_a_gateway_and_other_names(key):
             connections.close()
 
 
-def test_without_cryptography_a_name_is_believed_with_a_warning(key, monkeypatch):
+def test_without_cryptography_a_name_is_used_unverified_with_a_warning(key, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.warns(VerificationWarning, match=r"trusted without proof.*ipfs-dataset\[ipns\]"):
         assert resolve(key.name, serving(record(key, "/ipfs/x"))) == "/ipfs/x"
@@ -247,7 +247,7 @@ def test_a_name_is_resolved_in_a_child_that_was_forked_while_another_was_checked
         ("bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy", "write ipfs://bafkreia33"),
     ],
 )
-def test_what_is_no_name_is_refused_without_a_request(name, words):
+def test_invalid_names_are_refused_without_a_request(name, words):
     with FaultServer(lambda _: Plan(body=b'{"Path": "/ipfs/x"}')) as node:
         connections = Connections(node.multiaddr, Options(node_gateway=False))
         with pytest.raises(AddressError, match=words):

@@ -44,7 +44,7 @@ def read(transport, *blocks, **options):
         sources.close()
 
 
-def test_more_refusals_than_retries_are_outlasted_where_it_delivered_before(pauses):
+def test_a_source_that_delivered_before_is_retried_beyond_the_number_of_retries(pauses):
     transport = Restarting(works=1, refuses=12)
     assert read(transport, FIRST, SECOND, retries=2) == [FIRST, SECOND]
     assert len(pauses) == 12
@@ -57,7 +57,7 @@ def test_a_source_that_never_answered_gets_its_retries_and_no_more(pauses):
     assert transport.asked == 3
 
 
-def test_without_retries_nothing_is_outlasted(pauses):
+def test_without_retries_no_refusal_is_retried(pauses):
     transport = Restarting(works=1, refuses=1000)
     with pytest.raises(TransportError, match="connection refused"):
         read(transport, FIRST, SECOND, retries=0)
@@ -76,7 +76,7 @@ def test_a_permanent_failure_is_not_waited_for(pauses):
     assert pauses == []
 
 
-def test_patience_ends_with_the_timeout():
+def test_retries_end_with_the_timeout():
     transport = Restarting(works=1, refuses=10_000)
     with pytest.raises(TransportError, match="connection refused"):
         read(transport, FIRST, SECOND, retries=1, timeout=1.0)

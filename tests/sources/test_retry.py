@@ -34,18 +34,18 @@ def test_waits_double_up_to_a_cap():
 
 
 @given(st.integers(0, 5000))
-def test_none_is_longer_than_allowed_however_many_attempts_failed(attempt):
+def test_no_wait_exceeds_the_cap(attempt):
     assert 0 <= backoff(attempt) <= backoff(attempt, Highest()) <= CAP_SECONDS
 
 
-def test_waiting_is_not_in_step_and_leaves_the_global_state_alone():
+def test_waits_are_random_and_do_not_change_the_global_random_state():
     random.seed(1)
     state = random.getstate()
     assert len({backoff(0) for _ in range(20)}) > 1
     assert random.getstate() == state
 
 
-def test_a_source_that_asks_for_patience_gets_it_within_reason():
+def test_retry_after_is_respected_up_to_a_limit():
     assert wait_at_least(RateLimitedError("slow down", retry_after=7)) == 7
     assert wait_at_least(RateLimitedError("slow down")) == 0
     assert wait_at_least(TransportError("broken")) == 0

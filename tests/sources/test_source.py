@@ -65,7 +65,7 @@ def final():
     ],
     ids=repr,
 )
-def test_how_long_a_source_rests_depends_on_how_it_failed(source, clock, error, seconds):
+def test_the_pause_of_a_source_depends_on_its_failure(source, clock, error, seconds):
     assert not source.rests
     fails(source, error)
     if seconds == math.inf:
@@ -79,7 +79,7 @@ def test_how_long_a_source_rests_depends_on_how_it_failed(source, clock, error, 
     assert not source.rests
 
 
-def test_a_source_that_delivers_again_rests_no_longer(source, clock):
+def test_a_source_that_delivers_again_is_no_longer_paused(source, clock):
     fails(source, TransportError("cut", retryable=True))
     assert not source.has_delivered
     assert source.ask(lambda transport: transport.get_block(NAME)) == BLOCK
@@ -87,7 +87,7 @@ def test_a_source_that_delivers_again_rests_no_longer(source, clock):
     assert not source.rests
 
 
-def test_a_source_that_asked_us_to_wait_is_not_asked_before(source, clock):
+def test_no_request_is_sent_before_the_time_of_retry_after(source, clock):
     fails(source, RateLimitedError("slow", retry_after=7))
     asked = source.wrapped.asked.total()
     clock[0] += 2
@@ -101,7 +101,7 @@ def test_a_source_that_asked_us_to_wait_is_not_asked_before(source, clock):
     assert source.ask(lambda transport: transport.get_block(NAME)) == BLOCK
 
 
-def test_being_late_never_shortens_a_rest(source, clock):
+def test_a_late_response_never_shortens_a_pause(source, clock):
     source.was_late()
     assert source.rests
     fails(source, VerificationError("wrong bytes"))

@@ -117,7 +117,7 @@ def test_workers_share_the_number_of_requests_at_once(in_flight, workers, each):
     assert 1 <= counting.most <= each
 
 
-def test_an_open_stream_that_nothing_is_read_from_lets_others_pass():
+def test_an_idle_open_stream_does_not_block_other_requests():
     limited = Source(Counting(), 1, None, 1)
     stream = limited.open_range(NAME, 0, 500)
     blocks = limited.read_car(NAME)
@@ -148,7 +148,7 @@ def test_each_request_counts_for_the_rate_and_further_reads_of_a_stream_do_not(m
     assert len(waits) == limited.requests == 3
 
 
-def test_a_failed_request_gives_its_turn_back():
+def test_a_failed_request_returns_its_slot():
     limited = Source(Recorder({}), 1, None, 1)
     for _ in range(3):
         with pytest.raises(ObjectNotFoundError):

@@ -39,7 +39,7 @@ def test_a_car_has_each_block_once():
 
 @pytest.mark.kubo
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_tree_is_what_kubo_makes_of_the_files(kubo, tmp_path, profile):
+def test_a_tree_has_the_cids_that_kubo_computes(kubo, tmp_path, profile):
     for path, data in FILES.items():
         (tmp_path / "t" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "t" / path).write_bytes(data)

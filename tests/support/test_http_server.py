@@ -136,7 +136,7 @@ def test_a_trailer_follows_a_chunked_body():
     assert raw.endswith(b"4\r\ndata\r\n0\r\nX-Stream-Error: lost\r\n\r\n")
 
 
-def test_an_endless_body_ends_with_its_reader():
+def test_an_endless_body_ends_when_the_client_disconnects():
     with FaultServer(lambda _: endless()) as server:
         connection = connect(server)
         connection.request("GET", "/")

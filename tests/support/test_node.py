@@ -69,12 +69,12 @@ def test_settings_are_those_of_the_daemon(tmp_path):
 
 
 @pytest.mark.kubo
-def test_a_failing_command_raises_what_it_said(kubo):
+def test_a_failing_command_raises_its_error_output(kubo):
     with pytest.raises(RuntimeError, match="invalid"):
         kubo.cli("cat", "not-a-cid")
 
 
-def test_a_daemon_that_does_not_start_is_an_error_with_its_words(tmp_path):
+def test_a_daemon_that_does_not_start_is_an_error_with_its_output(tmp_path):
     class Broken(KuboNode):
         def command(self):
             return [sys.executable, "-c", "import sys; sys.exit('port taken')"]
@@ -85,7 +85,7 @@ def test_a_daemon_that_does_not_start_is_an_error_with_its_words(tmp_path):
     assert node.process is None
 
 
-def test_a_daemon_that_ignores_a_polite_request_is_killed(tmp_path, monkeypatch):
+def test_a_daemon_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     deaf = (
         "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     )

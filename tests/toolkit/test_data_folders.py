@@ -76,7 +76,7 @@ def test_a_new_cache_is_marked_so_that_backups_leave_it_out(tmp_path):
     assert DiskCache(tmp_path / "a" / "cache", 1 << 20).get(block_of(1)[0]) == block_of(1)[1]
 
 
-def test_nothing_is_made_where_nothing_is_written(tmp_path):
+def test_no_folder_is_created_without_a_write(tmp_path):
     cache = DiskCache(tmp_path / "cache", 1 << 20)
     assert cache.get(block_of(1)[0]) is None
     assert not cache.has(block_of(1)[0])
@@ -100,7 +100,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_as_it_is(tmp_pat
 
 
 @pytest.mark.parametrize("mark", ["link", "fifo", "other", "cut", "directory", "large"])
-def test_only_a_mark_of_ours_counts(tmp_path, mark):
+def test_only_a_valid_mark_is_accepted(tmp_path, mark):
     cache, path = tmp_path / "cache", tmp_path / "cache" / MARK
     DiskCache(cache, 1 << 20).put(*block_of(1))
     good = path.read_bytes()
@@ -335,7 +335,7 @@ STRANGE = {
 
 @pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
 @pytest.mark.filterwarnings("ignore::ipfs_dataset_core.errors.IPFSDatasetWarning")
-def test_what_is_no_block_under_a_blocks_name_is_passed_over(tmp_path, put):
+def test_entries_with_the_name_of_a_block_that_are_no_files_are_skipped(tmp_path, put):
     cache = DiskCache(tmp_path / "cache", 200 * KIB)
     cid, block = block_of(1)
     cache.put(cid, block)
@@ -358,7 +358,7 @@ def test_what_is_no_block_under_a_blocks_name_is_passed_over(tmp_path, put):
 
 
 @pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
-def test_the_same_in_a_store_is_an_error_that_names_it(tmp_path, put):
+def test_such_entries_of_a_store_are_an_error_that_names_them(tmp_path, put):
     store = FolderStore(tmp_path / "store")
     cid, block = block_of(1)
     store.put_blocks([(cid, block)])
@@ -479,7 +479,7 @@ def test_many_jobs_make_the_same_cache_at_once(tmp_path):
         assert failures == []
 
 
-def test_what_a_job_left_that_was_killed_while_marking_is_no_obstacle(tmp_path):
+def test_files_of_a_job_that_was_killed_while_marking_are_ignored(tmp_path):
     (tmp_path / ".tmp-0123456789abcdef").write_bytes(b"Sig")
     (tmp_path / "lost+found").mkdir()
     cache = DiskCache(tmp_path, 1 << 20)
@@ -494,14 +494,14 @@ def test_more_temporary_files_than_jobs_leave_are_not_looked_through(tmp_path):
         DiskCache(tmp_path, 1 << 20)
 
 
-def test_a_cache_that_is_a_link_names_where_it_leads(tmp_path):
+def test_the_error_for_a_cache_that_is_a_link_names_its_target(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "cache").symlink_to("real")
     with pytest.raises(AddressError, match=r"is a link.*real"):
         DiskCache(tmp_path / "cache", 1 << 20)
 
 
-def test_a_cache_without_a_mark_is_one_by_its_users_word(tmp_path):
+def test_a_folder_without_a_mark_is_a_cache_if_the_user_adds_the_mark(tmp_path):
     """As those of earlier versions, which look like a store."""
     old, new = tmp_path / "old", tmp_path / "new"
     for folder in (old, new):
@@ -726,7 +726,7 @@ def test_a_writer_killed_at_any_moment_leaves_caches_that_work(tmp_path, lines):
         assert cache.get(block_of(1)[0]) == block_of(1)[1]
 
 
-def test_the_store_says_what_it_lacks_after_its_folder_is_gone(tmp_path):
+def test_a_store_whose_folder_is_gone_reports_missing_blocks(tmp_path):
     store = Store(tmp_path / "store")
     cid = store.file(b"data")
     subprocess.run(["rm", "-r", str(tmp_path / "store")], check=True)

@@ -25,7 +25,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_it_is_a_file(steps):
+def test_a_view_is_a_binary_file(steps):
     source, expected = MemoryFile(DATA), io.BytesIO(DATA)
     view = FileView(source)
     for method, number, whence in steps:
@@ -67,7 +67,7 @@ def test_beyond_the_end_are_zeros_where_they_are_wanted():
     assert buffer == DATA[252:] + bytes(4)
 
 
-def test_it_does_not_keep_the_file_alive():
+def test_a_view_does_not_keep_the_file_in_memory():
     source = MemoryFile(DATA)
     view, forgotten = FileView(source), weakref.ref(source)
     del source
@@ -146,7 +146,7 @@ def test_an_error_of_the_source_is_raised_in_the_thread_that_read():
     assert source.size == 10  # the source was in use all the time
 
 
-def test_what_was_raised_is_not_kept():
+def test_a_raised_error_is_not_kept():
     """Its traceback may lead to what keeps the view alive in ways that no collector of garbage sees."""
     source = MemoryFile(broken, size=10)
     view = FileView(source)
@@ -219,7 +219,7 @@ def test_other_threads_are_not_disturbed():
     assert said == ["in", "out", "and on", "close"]
 
 
-def test_what_is_closed_first_was_opened_last_and_may_read():
+def test_objects_are_closed_in_reverse_order_and_may_read_while_closing():
     program = "at_exit(lambda: use(1))\nat_exit(lambda: say('first'))"
     said = check_ending(BEGIN + program).splitlines()
     assert said == ["first", "in", "out", "and on", "close"]

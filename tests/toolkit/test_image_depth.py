@@ -39,6 +39,6 @@ def png(bits: int, colour: int, channels: int) -> bytes:
         (b"P6 1 1 1023 " + bytes(6), False, True),
     ],
 )
-def test_which_images_keep_all_bits(data, is_wide, loses):
+def test_images_whose_bits_would_be_lost_are_recognised(data, is_wide, loses):
     with Image.open(io.BytesIO(data)) as image:
         assert (has_wide_numbers(image), loses_bits(image)) == (is_wide, loses)

@@ -173,7 +173,7 @@ def test_a_form_that_names_options_keeps_them_apart(kept):
     assert [len(get(Every(step), source(kept()))) for step in (1, 2, 1, 2)] == [3, 2, 3, 2]
 
 
-def test_a_subclass_that_indexes_otherwise_and_gives_no_form_is_not_kept(kept, tmp_path):
+def test_an_index_of_a_subclass_without_its_own_form_is_not_kept(kept, tmp_path):
     class First(Lines):
         def index(self, source):
             return LinesIndex(super().index(source).starts[:1])
@@ -185,9 +185,7 @@ def test_a_subclass_that_indexes_otherwise_and_gives_no_form_is_not_kept(kept, t
     assert len(files(tmp_path)) == 1
 
 
-def test_nothing_is_kept_of_a_format_without_a_form_or_an_object_that_proves_nothing(
-    kept, tmp_path
-):
+def test_no_index_is_kept_without_a_form_or_for_unverified_objects(kept, tmp_path):
     class Formless(Lines):
         index_form = ""
 
@@ -202,7 +200,7 @@ def test_nothing_is_kept_of_a_format_without_a_form_or_an_object_that_proves_not
     assert files(tmp_path) == []
 
 
-def test_a_format_that_has_no_index_of_an_object_is_asked_again(kept, tmp_path):
+def test_a_missing_index_of_an_object_is_not_cached(kept, tmp_path):
     class Streamed(Lines):
         index_form = "none"
 
@@ -314,7 +312,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_noticed_and_made_again(kept, tmp_path, damage, caplog):
+def test_a_damaged_file_is_detected_and_created_again(kept, tmp_path, damage, caplog):
     index_of(Lines(), source(kept()))
     gc.collect()
     kept()
@@ -346,7 +344,7 @@ def test_a_file_under_another_name_is_not_taken_for_the_one_that_it_replaces(kep
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, MemoryError, LimitError])
-def test_what_cannot_be_loaded_is_made_again(kept, error):
+def test_an_index_that_cannot_be_loaded_is_created_again(kept, error):
     class Refuses(Lines):
         def load_index(self, source, data):
             raise error("of another version")
@@ -362,7 +360,7 @@ def test_what_cannot_be_loaded_is_made_again(kept, error):
     st.lists(st.binary(max_size=20).map(lambda raw: raw.decode("utf-8", "surrogateescape"))),
     st.lists(st.integers(0, (1 << 64) - 1), max_size=5),
 )
-def test_columns_come_back_as_they_were(names, numbers):
+def test_columns_are_equal_after_unpacking(names, numbers):
     wide, narrow = array("Q", range(len(names))), array("H", [7] * len(names))
     data = pack_columns(NameTable(names), [wide, narrow], numbers)
     found, columns, others = unpack_columns(data, "QH", Limits())
@@ -464,7 +462,7 @@ OURS, THEIRS = IndexKey(bytes(32)), IndexKey(bytes(31) + b"\1")
 
 
 @given(st.text(), st.binary(max_size=100))
-def test_what_was_sealed_is_known_again_by_its_maker_alone(key, payload):
+def test_sealed_bytes_are_only_accepted_with_the_same_key(key, payload):
     data = OURS.seal(key, payload)
     head, rest = data[:HEAD_BYTES], data[HEAD_BYTES:]
     assert OURS.payload_bytes(key, head) == len(payload)

@@ -45,7 +45,7 @@ def facts(index):
     st.integers() | st.floats(allow_nan=False, allow_infinity=False),
     st.booleans(),
 )
-def test_what_is_dumped_comes_back(rows, constant, one_name):
+def test_dumped_names_are_loaded_equal(rows, constant, one_name):
     names, starts, sizes, a, b, c = ([row[n] for row in rows] for n in range(6))
     stops = [start + size for start, size in zip(starts, sizes, strict=True)]
     columns: Any = {"a": a, "b": b, "c": c, "d": constant}

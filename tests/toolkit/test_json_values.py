@@ -22,7 +22,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_what_json_holds_is_read(value):
+def test_json_values_are_read(value):
     assert parse_json(json.dumps(value)) == value
 
 
@@ -38,7 +38,7 @@ def test_what_json_holds_is_read(value):
         ("[" * 200_000, "nested too deeply"),
     ],
 )
-def test_what_json_would_lose_is_refused(text, message):
+def test_values_that_json_cannot_represent_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_json(text)
 

@@ -22,7 +22,7 @@ from ipfs_dataset_core import (
         (MemoryError(), LimitError, "'a.zip' declares more than fits in memory."),
     ],
 )
-def test_what_a_library_raises_becomes_a_typed_error(raised, kind, message):
+def test_errors_of_a_library_become_typed_errors(raised, kind, message):
     with pytest.raises(kind) as caught, parser_errors("'a.zip'", "Publish it again."):
         raise raised
     assert str(caught.value) == message
@@ -38,7 +38,7 @@ def test_errors_of_this_library_and_interrupts_pass_through(raised):
     assert caught.value is raised
 
 
-def test_what_works_is_left_alone():
+def test_successful_calls_are_not_changed():
     with parser_errors("it", "Do this."):
         done = True
     assert done

@@ -120,7 +120,7 @@ def test_persistent_workers_of_any_kind_follow_the_epoch(store, everything, monk
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_map_style_workers_of_any_kind_read_what_the_sampler_asks_for(tmp_path, method):
+def test_map_style_workers_of_any_kind_read_the_samples_of_the_sampler(tmp_path, method):
     files = {
         "a.zip": zip_bytes(members(9)),
         "b": noise(3 << 20),
@@ -275,7 +275,7 @@ def test_ranks_can_have_equally_many(store, everything, monkeypatch, workers, di
     assert len(set(flat(shares))) == min(17, 2 * each)
 
 
-def test_ranks_that_cannot_be_equal_say_so(store, everything, monkeypatch):
+def test_ranks_that_cannot_be_equal_raise_an_error(store, everything, monkeypatch):
     objects, _ = everything
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -93,7 +93,7 @@ def test_every_source_is_quoted_on_a_line_of_its_own(kind, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_lies_arrive_as_such(method):
+def test_wrong_bytes_arrive_as_verification_errors(method):
     with GatewayServer(BLOCKS, fault=flipped) as server:
         dataset = IPFSDataset(f"ipfs://{ROOT}", gateways=server.url, retries=0)
         message = caught_in_worker(dataset, method, VerificationError)
@@ -110,7 +110,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("kind", "fault", "timeout", "words"), FAILURES)
-def test_what_all_sources_have_in_common_is_the_class(kind, fault, timeout, words):
+def test_the_class_of_an_error_is_the_common_one_of_all_sources(kind, fault, timeout, words):
     with GatewayServer(BLOCKS, fault=fault) as server:
         dataset = IPFSIterableDataset(
             f"ipfs://{ROOT}", gateways=server.url, retries=0, timeout=timeout
@@ -120,7 +120,7 @@ def test_what_all_sources_have_in_common_is_the_class(kind, fault, timeout, word
     assert words in line_of(message, server)
 
 
-def test_what_the_data_do_wrong_arrives_with_the_object():
+def test_errors_of_the_data_arrive_with_the_object():
     root, blocks = tree({"a.zip": zip_bytes({"x": b"1"})[:-5], "b.txt": DATA})
     url = f"ipfs://{root}"
     with GatewayServer(blocks) as server:
@@ -136,7 +136,7 @@ def test_what_the_data_do_wrong_arrives_with_the_object():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bytes_that_nobody_proves_are_named_with_their_range(method):
+def test_unverified_bytes_are_named_with_their_range(method):
     """Without verification bytes are asked for by path, and the range is all that there is to name."""
     path = f"{tree({'b.txt': DATA})[0]}/b.txt"
 
@@ -158,7 +158,7 @@ def test_bytes_that_nobody_proves_are_named_with_their_range(method):
 
 
 @pytest.mark.parametrize("kind", [IPFSDataset, IPFSIterableDataset])
-def test_an_open_file_comes_home_although_a_handler_does_not_pickle(kind):
+def test_an_open_file_is_returned_although_a_handler_cannot_be_pickled(kind):
     with GatewayServer(BLOCKS) as server:
         obj = IPFSObject(f"{server.url}/ipfs/{ROOT}", RemoteFileType.PLAIN_STREAM)
         dataset = kind(obj, handler=lambda _: False)
@@ -174,7 +174,7 @@ def test_an_open_file_comes_home_although_a_handler_does_not_pickle(kind):
         dataset.close()
 
 
-def test_an_open_file_whose_dataset_does_not_pickle_says_so_elsewhere(monkeypatch):
+def test_using_an_open_file_of_an_unpicklable_dataset_elsewhere_explains_it(monkeypatch):
     with GatewayServer(BLOCKS) as server:
         obj = IPFSObject(f"{server.url}/ipfs/{ROOT}", RemoteFileType.PLAIN_STREAM)
         dataset = IPFSIterableDataset(obj, handler=lambda _: False)

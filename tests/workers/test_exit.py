@@ -56,7 +56,7 @@ def slow(_, plan):
 
 
 @pytest.mark.parametrize("program", [PLAIN_STREAM, SUSPENDED, DAEMON, WORKERS])
-def test_what_is_still_on_its_way_does_not_disturb_the_end(program):
+def test_requests_in_flight_do_not_disturb_the_exit(program):
     data = zip_bytes({f"{number:03}": noise(200_000, number) for number in range(64)})
     cid, blocks = one_file(data, PROFILE)
     with GatewayServer(blocks, fault=slow) as gateway:

@@ -78,7 +78,7 @@ def make(kind, objects, store):
 
 @pytest.mark.parametrize("again", COPIES)
 @pytest.mark.parametrize("kind", [IPFSIterableDataset, ShuffleDataset, TransformedStream])
-def test_iterable_datasets_travel_before_in_and_after_use(store, objects, kind, again):
+def test_iterable_datasets_can_be_pickled_before_during_and_after_use(store, objects, kind, again):
     dataset = make(kind, objects, store)
     expected = list(again(dataset))
     assert len(expected) == 11
@@ -91,7 +91,7 @@ def test_iterable_datasets_travel_before_in_and_after_use(store, objects, kind, 
 
 @pytest.mark.parametrize("again", COPIES)
 @pytest.mark.parametrize("kind", [IPFSDataset, Transformed])
-def test_map_style_datasets_travel_before_and_after_use(store, objects, kind, again):
+def test_map_style_datasets_can_be_pickled_before_and_after_use(store, objects, kind, again):
     dataset = make(kind, objects[:3], store)
     expected = [again(dataset)[index] for index in range(10)]
     assert len(dataset) == 10
@@ -100,7 +100,7 @@ def test_map_style_datasets_travel_before_and_after_use(store, objects, kind, ag
     assert again(dataset)[-1] == expected[-1]
 
 
-def test_what_travels_stays_small(store):
+def test_pickled_datasets_are_small(store):
     many = store.file(zip_bytes({f"{n:05}": b"x" for n in range(5000)}, 0))
     dataset = IPFSDataset(many, store.address)
     before = len(pickle.dumps(dataset))
@@ -109,7 +109,7 @@ def test_what_travels_stays_small(store):
     assert len(pickle.dumps(dataset)) < 5000 * 80, "the index is arrays, not objects"
 
 
-def test_a_transform_travels_with_its_dataset(store, objects):
+def test_a_transform_is_pickled_with_its_dataset(store, objects):
     dataset = Transformed(objects[:1], store.address, transform=upper)
     assert travel(dataset)[0] == (b"Z 0", "z000.txt")
 
@@ -124,14 +124,14 @@ def test_a_copy_has_an_epoch_of_its_own_that_its_workers_share(again):
     assert copied._numbers.is_shared()
 
 
-def test_what_goes_to_a_worker_shares_the_epoch():
+def test_copies_in_workers_share_the_epoch():
     epoch = EpochProgress()
     sent = pickle.loads(bytes(ForkingPickler.dumps(epoch)))
     epoch.set_epoch(7)
     assert sent.epoch == 7
 
 
-def test_a_copy_forgets_the_job_it_was_made_in(store, monkeypatch):
+def test_a_copy_is_independent_of_the_job_in_which_it_was_made(store, monkeypatch):
     dataset = IPFSIterableDataset(store.file(zip_bytes(members(4))), store.address)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -150,7 +150,7 @@ def error_classes():
 
 
 @pytest.mark.parametrize("kind", error_classes())
-def test_errors_travel_whole(kind):
+def test_errors_are_complete_after_pickling(kind):
     error = kind("block bafy… of 'a.zip': no source delivered; check the gateway")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
@@ -158,6 +158,6 @@ def test_errors_travel_whole(kind):
     assert again.__dict__ == error.__dict__
 
 
-def test_a_table_of_names_travels():
+def test_a_string_table_can_be_pickled():
     names = NameTable(["a", "größe", "b\udcff"])
     assert list(pickle.loads(pickle.dumps(names))) == list(names)

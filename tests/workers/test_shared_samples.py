@@ -115,7 +115,7 @@ def test_a_ring_can_be_switched_off(archive, store, through_rings):
     assert through_rings.parts == 0
 
 
-def test_what_a_small_ring_does_not_hold_takes_the_pipe(archive, store, through_rings):
+def test_samples_too_large_for_a_ring_are_sent_through_the_pipe(archive, store, through_rings):
     dataset = IPFSDataset(archive, store.address, worker_memory=100_000)
     assert samples(loader(dataset, prefetch_factor=1)) == list(large().items())
     assert 0 < through_rings.parts < COUNT
@@ -143,7 +143,7 @@ def test_default_collation_and_persistent_workers(archive, store):
         assert found == list(large().items())
 
 
-def test_samples_outlive_their_turn_of_the_ring(archive, store):
+def test_samples_stay_valid_after_the_ring_is_reused(archive, store):
     dataset = IPFSDataset(archive, store.address, worker_memory=200_000)
     kept = samples(loader(dataset, 2, prefetch_factor=3))
     assert sorted(kept) == sorted(large().items())

@@ -36,7 +36,7 @@ ROOT, BLOCKS = one_file(DATA)
         ("http://[::1]:81/", "http://b.ipfs.localhost:81/", "http://b.ipfs.localhost:81/", False),
     ],
 )
-def test_what_may_be_followed(url, location, target, same):
+def test_allowed_redirects_are_followed(url, location, target, same):
     hop = next_hop(url, location)
     assert hop is not None
     assert (hop.url, hop.same_origin) == (target, same)
@@ -95,7 +95,7 @@ def test_what_may_be_followed(url, location, target, same):
         ),
     ],
 )
-def test_what_a_public_gateway_may_not_lead_to(location):
+def test_forbidden_redirects_of_a_public_gateway_are_refused(location):
     hop = next_hop(HERE, location)
     assert hop is None or hop.same_origin is (location == "")
 
@@ -119,7 +119,7 @@ def test_a_location_with_spaces_or_control_characters_or_without_bound_is_not_fo
         "http://localhost.example:8080/",
     ],
 )
-def test_a_local_gateway_leads_to_no_other_server(location):
+def test_redirects_of_a_local_gateway_to_other_servers_are_refused(location):
     assert next_hop(LOCAL, location) is None
 
 
@@ -197,7 +197,7 @@ def test_a_gateway_with_a_token_in_its_url_leads_nowhere_else():
 
 
 @pytest.mark.parametrize("redirects", [1, 3])
-def test_loops_end(redirects):
+def test_redirect_loops_end_with_an_error(redirects):
     with FaultServer(lambda r: redirect(f"{r.path}x?format=raw")) as server:
         transport = gateway(server.url, limits=Limits(redirects=redirects))
         with pytest.raises(TransportError, match="HTTP 302"):
@@ -206,7 +206,7 @@ def test_loops_end(redirects):
         assert len(server.requests) == redirects + 1
 
 
-def test_what_is_not_verified_is_not_followed():
+def test_redirects_of_unverified_data_are_not_followed():
     with FaultServer(lambda r: redirect("/elsewhere")) as server:
         transport = gateway(server.url, verify=False)
         with pytest.raises(TransportError, match="redirects"):
@@ -244,7 +244,7 @@ def test_one_public_gateway_leads_to_another_and_headers_stay_behind(certificate
 
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("location", ["http://b.example:{port}/x", "https://127.0.0.1:{port}/x"])
-def test_a_public_gateway_cannot_reach_inside(certificate, location):
+def test_a_public_gateway_cannot_redirect_into_a_private_network(certificate, location):
     with FaultServer(lambda _: Plan(body=b"secret")) as inside:
         target = location.format(port=inside.port)
         with SecureServer(certificate, fault=lambda *_: redirect(target)) as server:
@@ -275,7 +275,7 @@ def test_a_redirect_to_a_public_name_with_an_address_inside_is_not_followed(
         assert other.connections == 0
 
 
-def test_no_hop_of_several_leads_inside(names, certificate):
+def test_no_redirect_of_a_chain_leads_into_a_private_network(names, certificate):
     """The second server is public, redirects within itself, and then inside."""
     names["c.example"] = ["127.0.0.1"]
     with SecureServer(certificate) as inside:

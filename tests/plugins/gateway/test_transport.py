@@ -47,7 +47,7 @@ def answering(plan):
     return FaultServer(lambda _: plan)
 
 
-def test_blocks_are_asked_for_by_cid_in_both_ways_that_gateways_know(honest):
+def test_blocks_are_requested_by_query_and_by_accept_header(honest):
     transport = gateway(honest.url)
     assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
     transport.close()
@@ -141,7 +141,7 @@ def test_unusable_gateways_are_refused(url):
         parse_gateway(f"gateway+{url}")
 
 
-def test_a_gateway_without_blocks_is_told_apart_once_and_still_serves_raw_leaves():
+def test_a_gateway_without_blocks_is_detected_once_and_still_serves_raw_leaves():
     with GatewayServer({**BLOCKS, **FOLDER_BLOCKS}, serve_raw=False) as server:
         transport = gateway(server.url)
         for _ in range(2):
@@ -155,7 +155,7 @@ def test_a_gateway_without_blocks_is_told_apart_once_and_still_serves_raw_leaves
         transport.close()
 
 
-def test_a_page_in_place_of_a_block_is_refused_but_may_be_gone_next_time():
+def test_a_page_instead_of_a_block_is_an_error_on_each_request():
     with FaultServer(lambda _: html()) as server:
         transport = gateway(server.url)
         for _ in range(2):
@@ -165,7 +165,7 @@ def test_a_page_in_place_of_a_block_is_refused_but_may_be_gone_next_time():
         assert len(server.requests) == 2
 
 
-def test_a_block_without_its_type_is_accepted_for_what_it_is():
+def test_a_block_without_a_content_type_is_accepted():
     with answering(Plan(body=BLOCKS[ROOT.multihash])) as server:
         transport = gateway(server.url)
         assert transport.get_block(ROOT) == BLOCKS[ROOT.multihash]
@@ -220,7 +220,7 @@ RANGE = {"Content-Range": f"bytes 0-9/{len(DATA)}"}
         (Plan(status=206, body=DATA[:10], headers=RANGE, stall_at=4), False),
     ],
 )
-def test_what_is_not_the_range_asked_for_is_refused(plan, is_learnt):
+def test_another_range_than_requested_is_refused(plan, is_learnt):
     with answering(plan) as server:
         transport = gateway(server.url, timeout=2)
         with pytest.raises(TransportError):
@@ -239,7 +239,7 @@ def test_a_whole_file_may_come_as_200():
 
 
 @pytest.mark.parametrize(("plan", "is_learnt"), [(html(), True), (Plan(status=503), False)])
-def test_what_is_no_car_is_refused(plan, is_learnt):
+def test_responses_that_are_not_cars_are_refused(plan, is_learnt):
     with answering(plan) as server:
         transport = gateway(server.url)
         with pytest.raises(TransportError):
@@ -292,7 +292,7 @@ def test_a_size_of_more_digits_than_python_reads_is_none():
         transport.close()
 
 
-def test_a_leaf_of_the_old_kind_is_no_plain_file():
+def test_a_dag_pb_leaf_is_not_served_as_a_plain_file():
     cid, blocks = one_file(b"dag-pb leaf", "unixfs-v0-2015")
     assert cid.codec == DAG_PB
     with GatewayServer(blocks, serve_raw=False) as server:

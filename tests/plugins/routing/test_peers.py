@@ -156,7 +156,7 @@ def test_peers_with_tcp_addresses_are_kept_with_their_identity(protocols):
     assert not answer.urls
 
 
-def test_the_older_schema_is_understood():
+def test_the_older_schema_is_parsed():
     old = {
         "Schema": "bitswap",
         "Protocol": BITSWAP_PROTOCOL,
@@ -204,7 +204,7 @@ def test_one_provider_may_serve_both():
         ([], "1 without an address"),
     ],
 )
-def test_what_cannot_be_dialled_is_counted_with_the_reason(addresses, reason):
+def test_unusable_addresses_are_counted_with_the_reason(addresses, reason):
     answer = found(
         record(*addresses),
         record(*addresses, peer=TWO, protocols=("transport-graphsync-filecoinv1",)),
@@ -257,7 +257,7 @@ parts = st.sampled_from(
 
 
 @given(st.lists(st.lists(parts, max_size=9).map("/".join), max_size=4), st.booleans())
-def test_every_address_that_is_kept_is_the_one_of_a_peer(addresses, private):
+def test_each_kept_address_belongs_to_a_peer(addresses, private):
     answer = found(record(*addresses), private=private)
     for address in answer.peers.get(ONE, ()):
         assert address_scheme(address) == "p2p"
@@ -281,7 +281,7 @@ def test_blocks_come_from_the_peers_that_the_router_names_in_batches(peers):
     assert made.asked["batch"] >= 1
 
 
-def test_peers_and_gateways_help_each_other(peers):
+def test_blocks_missing_at_peers_are_fetched_from_gateways_and_vice_versa(peers):
     half = dict(list(BLOCKS.items())[::2])
     rest = dict(list(BLOCKS.items())[1::2])
     peers[ONE] = half
@@ -306,9 +306,7 @@ def test_all_peers_of_one_answer_are_one_source_and_new_ones_another(peers):
     assert [made.address.count(",") for made in Peers.made] == [1, 0]
 
 
-def test_peers_of_a_public_router_are_held_to_public_addresses_when_they_are_dialled_too(
-    peers, resolver
-):
+def test_peers_of_a_public_router_are_only_dialled_at_public_addresses(peers, resolver):
     resolver["peer.example"] = ["93.184.215.14"]
     peers[ONE] = BLOCKS
     public = [record("/dns4/peer.example/tcp/4001"), record("/ip4/10.0.0.1/tcp/4001", peer=TWO)]
@@ -333,7 +331,7 @@ def test_peers_get_no_headers_and_credentials(peers):
     assert Peers.made[0].options.auth is None
 
 
-def test_peers_that_send_wrong_bytes_are_not_asked_again(peers):
+def test_peers_that_send_wrong_bytes_get_no_further_requests(peers):
     peers[ONE] = BLOCKS
     Peers.wrong.add(ONE)
     with Router(record(tcp())) as router:
@@ -347,7 +345,7 @@ def test_peers_that_send_wrong_bytes_are_not_asked_again(peers):
     assert Peers.made[0].asked["block"] == 1
 
 
-def test_a_peer_whose_address_the_plugin_refuses_does_not_harm_the_others(peers):
+def test_a_peer_with_a_refused_address_does_not_affect_the_others(peers):
     peers[ONE] = BLOCKS
     with Router(record("/dns4/bad.internal/tcp/1", peer=TWO), record(tcp())) as router:
         transport = connect(router)
@@ -405,7 +403,7 @@ def test_without_the_plugin_gateways_are_read_and_errors_tell_what_to_install(mo
             transport.close()
 
 
-def test_wrong_bytes_in_a_batch_are_noticed(peers):
+def test_wrong_bytes_in_a_batch_are_detected(peers):
     peers[ONE] = BLOCKS
     with Router(record(tcp())) as router:
         transport = connect(router)

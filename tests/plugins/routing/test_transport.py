@@ -65,7 +65,7 @@ def connect(router, **options):
 
 
 @pytest.mark.parametrize("lines", [False, True], ids=["json", "ndjson"])
-def test_blocks_come_from_whoever_the_router_names(lines):
+def test_blocks_are_fetched_from_the_providers_of_the_router(lines):
     with (
         GatewayServer(BLOCKS) as provider,
         Router([record(multiaddr(provider.url))], lines=lines) as router,
@@ -78,7 +78,7 @@ def test_blocks_come_from_whoever_the_router_names(lines):
         assert provider.served["raw"] == len(BLOCKS)
 
 
-def test_providers_that_do_not_speak_http_or_cannot_be_used_are_left_alone():
+def test_providers_without_http_or_with_unusable_addresses_are_ignored():
     bitswap = record("/ip4/127.0.0.1/tcp/4001", protocols=["transport-bitswap"])
     odd = record(
         "/ip4/127.0.0.1/udp/4001/quic-v1", "/unix/x", "nonsense", "/ip4/127.0.0.1/tcp/1/http"
@@ -91,7 +91,7 @@ def test_providers_that_do_not_speak_http_or_cannot_be_used_are_left_alone():
             transport.close()
 
 
-def test_a_provider_that_lies_is_not_asked_again_and_the_next_one_is():
+def test_a_provider_of_wrong_bytes_is_not_used_again_and_the_next_one_is():
     def lie(_, plan):
         return Plan(headers=plan.headers, body=b"x" + bytes(plan.body)[1:])
 
@@ -104,7 +104,7 @@ def test_a_provider_that_lies_is_not_asked_again_and_the_next_one_is():
         assert len(liar.requests) == 1
 
 
-def test_what_no_provider_has_is_looked_up_by_itself():
+def test_a_block_that_no_provider_has_is_looked_up_separately():
     half = dict(list(BLOCKS.items())[:2])
     rest = dict(list(BLOCKS.items())[2:])
     with GatewayServer(half) as first, GatewayServer(rest) as second:
@@ -118,7 +118,7 @@ def test_what_no_provider_has_is_looked_up_by_itself():
             transport.close()
 
 
-def test_the_router_is_asked_again_from_time_to_time(monkeypatch):
+def test_the_router_is_queried_again_after_some_time(monkeypatch):
     monkeypatch.setattr(routing, "REFRESH_SECONDS", 0.05)
     with GatewayServer(BLOCKS) as provider, Router([record(multiaddr(provider.url))]) as router:
         transport = connect(router)
@@ -129,7 +129,7 @@ def test_the_router_is_asked_again_from_time_to_time(monkeypatch):
         assert len(router.requests) == 2
 
 
-def test_a_router_that_failed_is_asked_again_and_its_failure_is_the_error():
+def test_a_failed_router_is_queried_again_and_its_failure_is_raised():
     with GatewayServer(BLOCKS) as provider, Router([record(multiaddr(provider.url))]) as router:
         router.failures = 2
         transport = connect(router, retries=0)
@@ -153,7 +153,7 @@ def test_providers_that_are_known_serve_while_the_router_fails():
         assert len(router.requests) == 2
 
 
-def test_nobody_known_and_nobody_able_are_different_errors():
+def test_no_providers_and_no_usable_providers_are_different_errors():
     with Router([]) as router:
         transport = connect(router)
         with pytest.raises(ObjectNotFoundError, match="knows no provider"):
@@ -196,7 +196,7 @@ def test_providers_never_get_the_users_headers_and_credentials():
         assert "secret" not in str([request.headers for request in provider.requests])
 
 
-def test_a_public_router_cannot_send_us_into_a_private_network_or_to_plain_http():
+def test_a_public_router_cannot_name_private_addresses_or_plain_http():
     addresses = [
         "/ip4/127.0.0.1/tcp/80/http",
         "/ip4/10.0.0.1/tcp/443/https",
@@ -225,7 +225,7 @@ class SecureGateway(GatewayServer):
 
 
 @pytest.mark.parametrize("inside", ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"])
-def test_a_public_router_cannot_send_us_inside_by_a_name_either(names, certificate, inside):
+def test_a_public_router_cannot_name_hosts_with_private_addresses(names, certificate, inside):
     names["b.example"] = [inside]
     with SecureGateway(certificate) as provider:
         listed = [record(f"/dns4/b.example/tcp/{provider.port}/https")]
@@ -253,7 +253,7 @@ def test_a_public_router_cannot_send_us_inside_by_a_name_either(names, certifica
         ("https://8.8.8.8", False),
     ],
 )
-def test_private_addresses_are_known_by_their_looks(url, inside):
+def test_private_addresses_are_recognised(url, inside):
     assert is_private(url) is inside
 
 

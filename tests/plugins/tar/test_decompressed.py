@@ -39,7 +39,7 @@ def read_all(data: bytes, **limits):
 
 
 @pytest.mark.parametrize("compression", COMPRESSORS)
-def test_a_compressed_archive_is_recognized_by_what_is_inside(compression):
+def test_a_compressed_archive_is_recognized_by_its_content(compression):
     compress = COMPRESSORS[compression]
     assert recognize(MemoryFile(compress(tar_of(MEMBERS))))
     assert read_all(compress(tar_of(MEMBERS))) == MEMBERS
@@ -62,7 +62,7 @@ def test_every_dialect_is_recognized_also_the_one_without_magic(form):
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"text " * 1000, bytes(10240), bytes(range(256)) * 99, b"ustar" * 200]
 )
-def test_other_compressed_data_stay_what_they_are(compression, content):
+def test_other_compressed_data_are_not_taken_for_archives(compression, content):
     data = COMPRESSORS[compression](content)
     assert not recognize(MemoryFile(data))
     assert not recognize(MemoryFile(data[: len(data) // 2]))

@@ -63,7 +63,7 @@ def test_an_archive_behind_the_end_mark_is_an_error_that_names_the_option(read, 
 
 
 @pytest.mark.parametrize("compression", COMPRESSORS)
-def test_compressed_archives_one_behind_the_other(compression):
+def test_concatenated_compressed_archives_are_read(compression):
     compress = COMPRESSORS[compression]
     for data in (compress(tar_of(A)) + compress(tar_of(B)), compress(tar_of(A) + tar_of(B))):
         with pytest.raises(FormatError, match="ignore_zeros"):
@@ -73,7 +73,7 @@ def test_compressed_archives_one_behind_the_other(compression):
 
 @given(data=st.data())
 @settings(deadline=None)
-def test_slices_of_archives_one_behind_the_other_give_each_member_once(data):
+def test_slices_of_concatenated_archives_contain_each_member_once(data):
     archive = tar_of(A) + bytes(512 * 9) + tar_of(B) + tar_of([("c", b"4")])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(archive)), max_size=6)))
     file = MemoryFile(archive)
@@ -94,7 +94,7 @@ def test_a_hard_link_finds_its_target_behind_end_marks():
 
 @pytest.mark.parametrize("zeros", [0, 512, 1024, 10240, 3 << 20, 777])
 @pytest.mark.parametrize("read", [read_all, read_by_index])
-def test_padding_is_no_archive(read, zeros):
+def test_padding_is_not_taken_for_an_archive(read, zeros):
     whole = tar_of(A)
     used = len(whole.rstrip(b"\0")) // 512 * 512 + 512
     assert read(whole[:used] + bytes(zeros)) == A
@@ -102,7 +102,7 @@ def test_padding_is_no_archive(read, zeros):
 
 @pytest.mark.parametrize("read", [read_all, read_by_index])
 @pytest.mark.parametrize("tail", [b"\n", b"left over in the last record" * 90, b"\xff" * (2 << 20)])
-def test_other_bytes_behind_the_end_mark_are_warned_of(read, tail):
+def test_other_bytes_after_the_end_mark_cause_a_warning(read, tail):
     with pytest.warns(UserWarning, match=r"'object' has bytes after its end mark"):
         assert read(tar_of(A) + tail) == A
     with pytest.warns(UserWarning, match="not an archive"):
@@ -133,7 +133,7 @@ def test_with_the_option_bytes_between_archives_are_damage():
 
 @pytest.mark.parametrize("read", [read_all, read_by_index])
 @pytest.mark.parametrize("rest", [b"x", b"anything" * 500, b"\1" * (1 << 20)])
-def test_zeros_and_then_anything_is_no_empty_dataset(read, rest):
+def test_zeros_followed_by_other_bytes_are_no_empty_dataset(read, rest):
     for reader in (None, ON):
         with pytest.raises(FormatError, match="not a TAR archive"):
             read(bytes(512) + rest, reader)
@@ -143,7 +143,7 @@ def test_zeros_and_then_anything_is_no_empty_dataset(read, rest):
 
 @pytest.mark.parametrize("compression", COMPRESSORS)
 @pytest.mark.parametrize("tail", [b"x", b"trailing garbage" * 99, bytes(99) + b"\n"])
-def test_bytes_behind_compressed_data_are_warned_of_as_by_gzip(compression, tail):
+def test_bytes_after_compressed_data_cause_a_warning_as_with_gzip(compression, tail):
     data = COMPRESSORS[compression](tar_of(A)) + tail
     with pytest.warns(UserWarning, match=rf"'object' has bytes after its {compression} data"):
         assert read_all(data) == A

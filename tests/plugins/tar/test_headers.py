@@ -46,7 +46,7 @@ def test_ordinary_members_are_found_one_after_the_other(form):
     assert {size for *_, size in found} == {700}
 
 
-def test_a_run_goes_on_from_anywhere_and_ends_with_the_piece():
+def test_a_run_starts_anywhere_and_ends_with_the_piece():
     data = archive_of(["a", "b", "c"])
     second = BLOCK + padded(700)
     assert [name for _, name, _ in simple_headers(data, second)] == ["b", "c"]
@@ -57,7 +57,7 @@ def test_a_run_goes_on_from_anywhere_and_ends_with_the_piece():
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../up", "a/../b", "._a", "d/._a", "__MACOSX/a", "x" * 101 + "/y"]
 )
-def test_names_that_need_a_second_look_are_left_alone(name):
+def test_unusual_names_are_left_to_the_general_parser(name):
     header = header_of()
     header[:100] = name.encode()[:100].ljust(100, b"\0")
     if len(name) > 100:
@@ -79,20 +79,20 @@ def test_names_that_need_a_second_look_are_left_alone(name):
         (slice(100, 108), b"whatever"),
     ],
 )
-def test_other_kinds_and_numbers_are_left_alone(change):
+def test_other_kinds_and_numbers_are_left_to_the_general_parser(change):
     header = header_of()
     header[change[0]] = change[1]
     assert list(simple_headers(with_checksum(header), 0)) == []
 
 
-def test_a_directory_of_old_archives_is_left_alone():
+def test_directories_of_old_archives_are_left_to_the_general_parser():
     header = header_of("folder/")
     header[156:157] = b"\0"
     assert list(simple_headers(with_checksum(header), 0)) == []
 
 
 @given(st.integers(0, BLOCK - 1), st.integers(1, 255))
-def test_no_damaged_byte_goes_unnoticed(at, by):
+def test_each_damaged_byte_is_detected(at, by):
     header = bytearray(with_checksum(header_of("some/name.bin")))
     header[at] = (header[at] + by) % 256
     found = list(simple_headers(bytes(header), 0))
@@ -108,7 +108,7 @@ def _general(block):
 
 
 @given(st.binary(min_size=100, max_size=100), st.integers(0, 8**11 - 1), st.sampled_from(b"0\0125"))
-def test_what_is_found_is_what_the_general_parser_says(name, size, kind):
+def test_results_are_equal_to_those_of_the_general_parser(name, size, kind):
     header = header_of()
     header[:100] = name
     header[124:136] = b"%011o\0" % size
@@ -120,7 +120,7 @@ def test_what_is_found_is_what_the_general_parser_says(name, size, kind):
 
 
 @given(st.binary(max_size=2 * BLOCK))
-def test_noise_is_nothing(data):
+def test_random_bytes_contain_no_headers(data):
     assert list(simple_headers(data, 0)) == []
 
 

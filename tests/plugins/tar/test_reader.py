@@ -155,7 +155,7 @@ def test_a_damaged_compressed_archive_is_an_error_or_unharmed(compression, data)
     assert isinstance(result, FormatError) or result == MEMBERS[:10]
 
 
-def test_zstd_without_a_library_says_what_to_install(monkeypatch):
+def test_the_error_for_zstd_without_a_library_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "compression", None)
     with pytest.raises(MissingDependencyError, match=r"pip install ipfs-dataset\[zstd\]"):
@@ -164,7 +164,7 @@ def test_zstd_without_a_library_says_what_to_install(monkeypatch):
         read_all(COMPRESSORS["zstd"](tar_of(MEMBERS)))
 
 
-def test_zstd_puts_out_no_more_than_is_asked_for():
+def test_zstd_returns_no_more_bytes_than_requested():
     decompressor = decompressor_factory("zstd", Limits())()
     bomb = COMPRESSORS["zstd"](bytes(1 << 26))
     total = len(decompressor.decompress(bomb, 1000))
@@ -177,7 +177,7 @@ def test_zstd_puts_out_no_more_than_is_asked_for():
 
 
 @pytest.mark.parametrize("compression", [None, *COMPRESSORS])
-def test_hard_links_give_what_they_point_to_and_other_kinds_are_skipped(compression):
+def test_hard_links_are_read_as_their_targets_and_other_kinds_are_skipped(compression):
     plain = with_links()
     data = COMPRESSORS[compression](plain) if compression else plain
     result = read_all(data)
@@ -211,7 +211,7 @@ def test_hard_links_that_go_back_too_often_in_a_compressed_archive_are_refused()
         read_all(packed.getvalue())
 
 
-def test_what_macos_adds_is_skipped():
+def test_members_added_by_macos_are_skipped():
     real = [("._dir/file", b"1"), ("a", b"2"), (".hidden", b"3")]
     junk = [("__MACOSX/a", b""), ("x/__MACOSX/b", b""), ("._a", b""), ("x/._b", b"")]
     assert read_all(tar_of([*real, *junk])) == real
@@ -223,7 +223,7 @@ def test_unsafe_names_are_refused(name):
         read_all(tar_of([(name, b"x")]))
 
 
-def test_names_that_are_not_unicode_survive():
+def test_names_that_are_not_unicode_are_kept():
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo("caf\udce9"))
@@ -251,7 +251,7 @@ def test_a_damaged_header_is_an_error_not_the_end(at):
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(511), b"no archive" * 100])
-def test_what_is_no_archive_is_refused(data):
+def test_files_that_are_no_archive_are_refused(data):
     with pytest.raises(FormatError, match="TAR"):
         read_all(data)
 
@@ -272,7 +272,7 @@ def test_a_member_larger_than_the_limit_is_refused_unread():
         reader.read(file, index, 1)
 
 
-def test_a_size_that_is_a_lie_costs_no_memory():
+def test_a_false_size_takes_no_memory():
     info = tarfile.TarInfo("huge")
     info.size = 3 << 30
     with pytest.raises(FormatError, match="cut off"):
@@ -281,7 +281,7 @@ def test_a_size_that_is_a_lie_costs_no_memory():
         read_all(info.tobuf() + bytes(5000))
 
 
-def test_the_first_of_several_volumes_is_named_as_what_it_may_be():
+def test_the_error_for_a_multi_volume_archive_says_so():
     volume = tar_of([("a", b"1"), ("b", bytes(30_000))])[:20_480]
     for data in (volume, gzip.compress(volume)):
         with pytest.raises(FormatError, match=r"cut off.*first of several volumes \(tar -M\)"):
@@ -391,7 +391,7 @@ print(count, after - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read as Linux tells it")
-def test_ten_gigabytes_are_streamed_at_flat_memory():
+def test_ten_gigabytes_are_streamed_with_bounded_memory():
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{TEN_GIGABYTES}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -28,13 +28,13 @@ def suffixes(sample):
 
 
 @given(values.containers(values.SCALARS))
-def test_nested_scalars_come_back_equal(sample):
+def test_nested_scalars_are_equal_after_decoding(sample):
     assert same(there_and_back(sample), sample)
 
 
 @settings(deadline=None)
 @given(values.containers(st.one_of(values.SCALARS, values.tensors(), values.arrays())))
-def test_nested_tensors_and_arrays_come_back_equal(sample):
+def test_nested_tensors_and_arrays_are_equal_after_decoding(sample):
     assert same(there_and_back(sample), sample)
 
 
@@ -44,12 +44,12 @@ def test_a_tensor_or_array_alone_is_a_sample(sample):
 
 
 @pytest.mark.parametrize("text", [np.bytes_(b""), np.str_(""), np.bytes_(b"a"), np.str_("ä")])
-def test_texts_of_numpy_come_back_even_empty_ones(text):
+def test_texts_of_numpy_are_equal_after_decoding_even_if_empty(text):
     assert same(there_and_back(text), text)
 
 
 @pytest.mark.parametrize("text", [np.bytes_(b"a\0"), np.str_("a\0"), np.str_("\0")])
-def test_texts_of_numpy_that_end_with_a_nul_are_refused_for_numpy_drops_it(text):
+def test_texts_of_numpy_that_end_with_a_nul_are_refused(text):
     with pytest.raises(ExportError, match="ends with a NUL"):
         there_and_back(text)
 
@@ -57,14 +57,14 @@ def test_texts_of_numpy_that_end_with_a_nul_are_refused_for_numpy_drops_it(text)
 @pytest.mark.parametrize(
     "bits", ["7ff8000000000001", "fff8000000000000", "7ff4000000000000", "7ff8000000000000"]
 )
-def test_every_nan_comes_back_with_its_bits(bits):
+def test_each_nan_keeps_its_bits(bits):
     (number,) = struct.unpack(">d", bytes.fromhex(bits))
     (back,) = there_and_back((number,))
     assert struct.pack(">d", back) == struct.pack(">d", number)
     assert struct.pack(">d", there_and_back(complex(0, number)).imag) == struct.pack(">d", number)
 
 
-def test_the_usual_nan_is_written_as_ever():
+def test_the_default_nan_is_written_as_before():
     assert SampleCodec().encode(float("nan"), 0).members == [("sample.json", b'{"$float":"nan"}')]
 
 
@@ -111,7 +111,7 @@ Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 - without types, 
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_would_come_back_as_another_type_is_refused(value):
+def test_values_that_would_be_decoded_as_another_type_are_refused(value):
     for sample in (value, [value], (1, {"a": value})):
         with pytest.raises(ExportError, match="sample 0"):
             there_and_back(sample)
@@ -138,7 +138,7 @@ DTYPES = [
 
 
 @pytest.mark.parametrize("name", " ".join(DTYPES).split())
-def test_every_dense_type_of_torch_comes_back(name):
+def test_each_dense_type_of_torch_is_equal_after_decoding(name):
     dtype = getattr(torch, name)
     tensor = (torch.arange(48, dtype=torch.uint8) % 2).view(dtype)
     assert same(there_and_back(tensor), tensor)
@@ -147,7 +147,7 @@ def test_every_dense_type_of_torch_comes_back(name):
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf")
-def test_half_complex_comes_back_and_decoding_it_does_not_warn():
+def test_half_complex_is_equal_after_decoding_without_a_warning():
     tensor = torch.frombuffer(bytearray(range(8)), dtype=torch.complex32)
     encoded = SampleCodec().encode(tensor, 0)
     assert same(there_and_back(tensor), tensor)
@@ -156,7 +156,7 @@ def test_half_complex_comes_back_and_decoding_it_does_not_warn():
         assert same(SampleCodec().decode(encoded.schema, dict(encoded.members), "x"), tensor)
 
 
-def test_a_large_tensor_comes_back():
+def test_a_large_tensor_is_equal_after_decoding():
     for tensor in (torch.arange(1 << 18), torch.ones(1 << 19, requires_grad=True)):
         assert same(there_and_back(tensor), tensor.detach())
 
@@ -165,7 +165,7 @@ ANY = values.containers(st.one_of(values.SCALARS, values.tensors(), values.array
 
 
 @given(st.lists(ANY, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=6))
-def test_what_is_known_of_other_samples_changes_nothing_but_the_time(different, order):
+def test_knowledge_of_other_samples_only_changes_the_time(different, order):
     samples = [different[index % len(different)] for index in (0, *order)]
     codec = SampleCodec()
     alone = [codec.encode(sample, position) for position, sample in enumerate(samples)]
@@ -233,7 +233,7 @@ def test_conjugate_and_negative_views_are_resolved():
     assert torch.equal(there_and_back(tensor.conj().imag), tensor.conj().imag.resolve_neg())
 
 
-def test_gradients_are_left_behind():
+def test_gradients_are_not_published():
     assert not there_and_back(torch.ones(2, requires_grad=True)).requires_grad
 
 
@@ -254,7 +254,7 @@ def test_tensors_without_plain_data_are_refused_with_the_reason():
             SampleCodec().encode(tensor, 0)
 
 
-def test_tensors_travel_without_numpy():
+def test_tensors_are_encoded_and_decoded_without_numpy():
     script = """
 import sys
 sys.modules["numpy"] = None
@@ -321,7 +321,7 @@ def test_equal_keys_of_different_types_make_different_schemas():
     assert len(texts) == 7
 
 
-def test_webdataset_finds_the_extension_that_it_decodes():
+def test_members_have_extensions_that_webdataset_decodes():
     image = Image.new("RGB", (2, 2))
     assert suffixes((image, 3)) == ["0.png", "1.cls"]
     assert suffixes({"Image": image, "a.b": "text", "a/b": [1, 2]}) == [

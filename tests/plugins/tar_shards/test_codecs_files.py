@@ -233,7 +233,7 @@ def test_files_of_one_kind_keep_one_schema_and_mixed_ones_are_published_too():
 @pytest.mark.parametrize(
     "data", [b"", b"nonsense", saved()[:-600], saved("ICO", picture(size=(16, 16)))]
 )
-def test_what_is_no_such_file_is_damage_where_it_is_read(data):
+def test_a_member_that_is_not_such_a_file_is_a_format_error(data):
     with pytest.raises(FormatError, match="not an image of mode 'RGB'"):
         images.decode_file(data, mode="RGB")
 

@@ -94,7 +94,7 @@ HEADERS = [
 @pytest.mark.parametrize(
     "decode", [arrays.decode_tensor, arrays.decode_array, arrays.decode_scalar]
 )
-def test_npy_headers_that_lie_are_format_errors(fields, decode):
+def test_false_npy_headers_are_format_errors(fields, decode):
     body = repr(fields).encode()
     data = arrays.MAGIC + b"\x01\x00" + len(body).to_bytes(2, "little") + body + bytes(8)
     with pytest.raises(FormatError):

@@ -38,7 +38,7 @@ def noise(mode, size):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (32, 32), (0, 4)])
-def test_every_mode_comes_back(mode, size):
+def test_images_of_each_mode_are_equal_after_decoding(mode, size):
     image = noise(mode, size)
     back = there_and_back(image)
     assert same(back, image)
@@ -52,7 +52,7 @@ def test_common_modes_are_png_files(mode):
 
 @pytest.mark.parametrize("colours", [1, 2, 3, 16, 17, 256])
 @pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128, 255])])
-def test_palettes_of_any_length_and_their_transparency_come_back(colours, transparency):
+def test_palettes_of_any_length_keep_their_transparency(colours, transparency):
     image = Image.frombytes("P", (16, 16), bytes(i % colours for i in range(256)))
     image.putpalette(random.Random(5).randbytes(3 * colours))
     if transparency is not None:
@@ -66,7 +66,7 @@ def test_pixels_beyond_a_short_palette_are_not_cut_off():
     assert same(there_and_back(image), image)
 
 
-def test_a_palette_with_alpha_comes_back():
+def test_a_palette_with_alpha_is_equal_after_decoding():
     image = Image.frombytes("P", (4, 1), bytes([0, 1, 2, 3]))
     image.putpalette(bytes(range(16)), "RGBA")
     assert same(there_and_back(image), image)
@@ -81,7 +81,7 @@ def test_a_transparency_that_png_has_no_place_for_does_not_stop_the_export(trans
 
 
 @ENCODED_ANEW
-def test_an_opened_file_comes_back_as_a_plain_image_without_its_exif_where_files_are_not_kept():
+def test_an_opened_file_is_decoded_as_a_plain_image_without_exif_if_files_are_not_kept():
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     buffer = io.BytesIO()
@@ -167,7 +167,7 @@ STATES = {
 @ENCODED_ANEW
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("form", sorted(set(Image.SAVE) - UNREADABLE))
-def test_every_mode_of_every_plug_in_comes_back_in_any_state(form, state):
+def test_images_of_each_mode_and_format_are_equal_in_any_state(form, state):
     for mode, data in files(form).items():
         image = STATES[state](Image.open(io.BytesIO(data)))
         back = there_and_back(image)
@@ -180,7 +180,7 @@ ANIMATED = ["GIF", "PNG", "WEBP", "TIFF", "AVIF"]
 @ENCODED_ANEW
 @pytest.mark.parametrize("form", sorted(set(ANIMATED) & set(Image.SAVE_ALL)))
 @pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128, 255])])
-def test_every_frame_of_an_animation_comes_back_as_it_was_when_it_was_exported(form, transparency):
+def test_each_frame_of_an_animation_is_equal_to_the_exported_one(form, transparency):
     options = {} if transparency is None else {"transparency": transparency}
     for mode in ("P", "L", "RGB", "RGBA", "1", "LA"):
         frames = [
@@ -202,7 +202,7 @@ def test_every_frame_of_an_animation_comes_back_as_it_was_when_it_was_exported(f
 
 @ENCODED_ANEW
 @pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr"])
-def test_a_photo_that_was_drafted_comes_back_in_the_size_and_mode_it_was_decoded_to(mode):
+def test_a_drafted_photo_keeps_its_decoded_size_and_mode(mode):
     image = Image.open(io.BytesIO(saved("JPEG", [noise("RGB", (100, 80))])))
     image.draft(mode, (30, 30))
     back = there_and_back(image)
@@ -216,7 +216,7 @@ PALETTES = ["RGB", "RGBA", "RGBX", "L", "BGR", "CMYK", "LA"]
 @pytest.mark.parametrize("palette_mode", PALETTES)
 @pytest.mark.parametrize("mode", ["P", "PA", "L"])
 @pytest.mark.parametrize("transparency", [None, 3, b"\1\2"])
-def test_palettes_of_every_mode_come_back(palette_mode, mode, transparency):
+def test_palettes_of_each_mode_are_equal_after_decoding(palette_mode, mode, transparency):
     image = Image.new(mode, (4, 4))
     try:
         image.putpalette(random.Random(6).randbytes(256), palette_mode)
@@ -235,7 +235,7 @@ def test_a_palette_left_behind_by_a_conversion_is_no_part_of_an_image_with_colou
     assert same(there_and_back(image), image)
 
 
-def test_a_palette_that_pillow_forgot_comes_back():
+def test_a_palette_that_pillow_dropped_is_kept():
     image = noise("P", (3, 3))
     colours = image.convert("RGB")
     image.palette = None
@@ -251,7 +251,7 @@ def test_images_that_cannot_be_decoded_are_refused_when_they_are_exported():
             images.encode(image)
 
 
-def test_an_image_that_would_not_come_back_equal_is_refused_when_it_is_exported(monkeypatch):
+def test_an_image_that_would_not_be_decoded_equal_is_refused_at_export(monkeypatch):
     monkeypatch.setattr(images, "decode_raw", lambda _: noise("HSV", (2, 2)))
     with pytest.raises(ExportError, match=r"mode 'HSV' .* cannot be restored exactly"):
         images.encode(Image.new("HSV", (2, 2), (1, 2, 3)))

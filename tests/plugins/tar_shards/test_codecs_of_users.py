@@ -44,12 +44,12 @@ class Point(NamedTuple):
     "value",
     [Colour.RED, Box(1), Point(1, 2), {1, 2}, bytearray(b"x"), range(3), object(), Image, Ellipsis],
 )
-def test_types_that_would_come_back_as_another_type_are_refused(value):
+def test_types_that_would_be_decoded_as_another_type_are_refused(value):
     with pytest.raises(ExportError, match="no codec"):
         SampleCodec().encode({"x": value}, 0)
 
 
-def test_what_contains_itself_is_refused():
+def test_values_that_contain_themselves_are_refused():
     knot: list[object] = []
     knot.append(knot)
     with pytest.raises(ExportError, match="contains itself"):
@@ -94,7 +94,7 @@ def test_a_codec_of_the_user_goes_before_the_built_in_one():
     assert [payload for _, payload in encoded.members] == [b"0.5", b"2"]
 
 
-def test_what_a_codec_raises_becomes_an_export_error_with_the_position():
+def test_errors_of_a_codec_become_an_export_error_with_the_position():
     broken = ValueCodec(
         name="broken", type=set, extension="bin", encode=lambda value: bytes(1 // 0), decode=bytes
     )
@@ -126,7 +126,7 @@ def codec_of_sets(encode, name="set"):
 
 
 @pytest.mark.parametrize("data", ["text", None, 7, [1, 2]])
-def test_what_a_codec_makes_has_to_be_bytes(data):
+def test_results_of_a_codec_must_be_bytes(data):
     codec = SampleCodec([codec_of_sets(lambda _: data)])
     words = (
         rf"sample 3, \['a'\] is encoded by the codec 'set' to .*of type {type(data).__name__}, and"

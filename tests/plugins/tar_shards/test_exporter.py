@@ -69,7 +69,7 @@ def with_manifest(directory, **changes):
     ),
     st.sampled_from([1, 4000, 1 << 20]),
 )
-def test_any_samples_come_back_equal_by_index_and_in_order(samples, shard_bytes):
+def test_any_samples_are_equal_by_index_and_in_order(samples, shard_bytes):
     read = loaded(published(samples, shard_bytes=shard_bytes))
     assert len(read) == len(samples)
     assert same(everything(read), samples)
@@ -116,7 +116,7 @@ def test_the_number_of_samples_in_a_shard_is_bounded(monkeypatch):
     assert everything(loaded(directory)) == list(range(7))
 
 
-def test_no_samples_make_a_published_dataset_too():
+def test_an_empty_dataset_can_be_published():
     directory = published([])
     assert directory.files["metadata.txt"] == b""
     assert everything(loaded(directory)) == []
@@ -174,7 +174,7 @@ MIXED = [
         ),
     ],
 )
-def test_what_was_published_once_is_published_under_the_same_cid_for_ever(profile, chunker, cid):
+def test_cids_of_published_samples_do_not_change(profile, chunker, cid):
     assert cid_of_the_data(profile, chunker) == cid
 
 
@@ -253,7 +253,7 @@ def test_equal_samples_are_counted_so_that_names_are_unique():
     st.integers(0, 12),
     st.binary(min_size=4, max_size=5),
 )
-def test_a_sample_more_changes_no_member_of_the_others(samples, at, new):
+def test_an_additional_sample_changes_no_other_member(samples, at, new):
     (before,) = members_of(published(samples)) or [[]]
     (after,) = members_of(published([*samples[:at], new, *samples[at:]]))
     added = [member for member in after if member[1] == new]
@@ -280,14 +280,14 @@ def test_reading_one_sample_reads_its_span_once_and_nothing_else():
     assert shard.reads == [(7 * size, 8 * size)]
 
 
-def test_a_batch_is_announced_before_it_is_read():
+def test_a_batch_is_prefetched_before_it_is_read():
     directory = published(SAMPLES, shard_bytes=20_000)
     loaded(directory).prefetch([0, 19, 1])
     opened = [file for path, file in sorted(directory.opened.items()) if path.startswith("shards")]
     assert [len(file.hints) for file in opened] == [2, 1]
 
 
-def test_iterating_reads_on_in_large_pieces(monkeypatch):
+def test_iterating_reads_large_pieces(monkeypatch):
     monkeypatch.setattr(_shard_samples, "PIECE_BYTES", 1 << 20)
     directory = published([bytes([i]) * 100_000 for i in range(50)])
     assert [sample[0] for sample in loaded(directory).iterate(0, 50)] == list(range(50))
@@ -313,7 +313,7 @@ def test_no_more_is_fetched_ahead_than_a_cache_holds(monkeypatch):
     "content",
     [b"", b"no json", b"[]", b'{"identifier": "ipfs-dataset", "form": "other"}', b'{"a": 1}'],
 )
-def test_what_is_not_of_this_form_is_left_to_others(content):
+def test_data_of_other_forms_are_not_loaded(content):
     exporter = TarShards(ExporterOptions())
     assert exporter.load(MemoryDirectory({"manifest.json": content})) is None
     assert exporter.load(MemoryDirectory({})) is None

@@ -39,7 +39,7 @@ MANIFEST = Manifest(
 FIELDS = json.loads(MANIFEST.to_bytes())
 
 
-def test_a_manifest_comes_back_equal():
+def test_a_manifest_is_equal_after_parsing():
     assert parse_manifest(FIELDS, "m") == MANIFEST
     empty = Manifest(form="tar_shards", profile="p", schema=None, shards=())
     assert parse_manifest(json.loads(empty.to_bytes()), "m") == empty
@@ -50,7 +50,7 @@ def test_a_later_minor_version_with_more_fields_is_read():
 
 
 @pytest.mark.parametrize("change", [{"version": "4.0"}, {"codec": "members-3"}])
-def test_a_newer_manifest_says_how_to_upgrade(change):
+def test_the_error_for_a_newer_manifest_explains_how_to_upgrade(change):
     with pytest.raises(FormatError, match="pip install --upgrade ipfs-dataset"):
         parse_manifest({**FIELDS, **change}, "m")
 

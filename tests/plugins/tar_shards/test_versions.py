@@ -35,7 +35,7 @@ def published(samples, profile="unixfs-v1-2025", shard_bytes=1 << 20):
         ("unixfs-v1-2025", "bafybeiccuzmc3dda6pwnvt2ncjbahxgews7jyyte2yxpi263pijvzyav7e"),
     ],
 )
-def test_what_was_published_as_version_2_is_read(profile, cid):
+def test_datasets_of_version_2_are_read(profile, cid):
     directory = published(MIXED, profile)
     assert str(directory.cid) == cid
     samples = loaded(directory)
@@ -65,7 +65,7 @@ def test_limits_hold_in_version_2():
             TarShards(ExporterOptions()).load(MemoryDirectory({**files, "manifest.json": manifest}))
 
 
-def test_version_2_does_not_need_what_came_later_and_ignores_it():
+def test_version_2_is_read_without_later_fields_and_ignores_them():
     files = published([(torch.ones(2), 1)]).files
     fields = json.loads(files["manifest.json"])
     assert not {"card", "classes", "chunker"} & set(fields)

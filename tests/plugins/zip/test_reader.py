@@ -142,7 +142,7 @@ def test_an_archive_cut_anywhere_is_an_error():
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", b"no archive" * 50, b"PK\5\6", bytes(1 << 17)])
-def test_what_is_no_archive_is_refused(data):
+def test_files_that_are_no_archive_are_refused(data):
     with pytest.raises(FormatError, match=r"'object' is not a ZIP archive"):
         read_all(data)
 

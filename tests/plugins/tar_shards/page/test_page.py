@@ -102,7 +102,7 @@ CARD = DatasetCard(
 SAMPLES = [(picture(n), n % 3 // 2) for n in range(100)]
 
 
-def test_a_page_has_what_the_card_and_the_samples_tell():
+def test_a_page_shows_the_card_and_the_samples():
     page = page_of(SAMPLES, CARD, {"cat": 0, "dog": 1})
     for text in (
         "Small pets",
@@ -129,7 +129,7 @@ def test_a_page_has_what_the_card_and_the_samples_tell():
     assert page.all("html")[0] == {"lang": "en"}
 
 
-def test_a_page_asks_nothing_of_any_server():
+def test_a_page_makes_no_requests():
     page = page_of(SAMPLES, CARD, {"cat": 0, "dog": 1})
     for tag, attributes in page.elements:
         for name in ("src", "srcset", "poster", "data", "action", "background"):
@@ -164,7 +164,7 @@ def test_the_policy_lets_the_own_script_and_style_run_alone():
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'</title></style>"
 
 
-def test_whatever_comes_from_the_dataset_is_text():
+def test_all_content_of_the_dataset_is_escaped_as_text():
     card = DatasetCard(
         name=EVIL,
         description=f'{EVIL} [x](https://a.b/"onmouseover=alert) [y](javascript:alert(1)) `{EVIL}`',
@@ -187,7 +187,7 @@ def test_whatever_comes_from_the_dataset_is_text():
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=40), st.binary(max_size=20), st.sampled_from(["label", "x"]))
-def test_any_text_in_samples_leaves_the_page_in_order(text, data, key):
+def test_any_text_in_samples_keeps_the_page_well_formed(text, data, key):
     page = page_of([{key: text, text or "k": data, "number": 3}, text, (data, text)])
     assert len(page.all("script")) == 1
 
@@ -350,7 +350,7 @@ def test_audio_in_bytes_is_a_wave(data):
 @pytest.mark.parametrize(
     "data", [wav(3), wav()[:60], b"RIFF0000WAVE", b"fLaC" + bytes(50), bytes(9), b""]
 )
-def test_other_bytes_are_told_by_their_size(data):
+def test_other_bytes_are_shown_by_their_size(data):
     page = page_of([(data, 1)] * 2)
     assert page.all("path") == []
     assert "bytes, " in page.text or "B" in page.text
@@ -384,7 +384,7 @@ def test_anything_that_can_be_published_has_a_page(value):
     assert "Fields" in page.text
 
 
-def test_values_of_users_codecs_have_a_place():
+def test_values_of_custom_codecs_are_shown():
     codec = ValueCodec(
         name="mine",
         type=complex,
@@ -396,7 +396,7 @@ def test_values_of_users_codecs_have_a_place():
     assert "mine" in page.text
 
 
-def test_samples_of_several_structures_are_told_of():
+def test_several_structures_of_samples_are_mentioned():
     page = page_of([(picture(), "a")] * 3 + [("b",)] * 2)
     assert "2 samples have fields of their own" in page.text
 
@@ -506,7 +506,7 @@ def test_damaged_statistics_of_a_part_are_refused(changes):
         statistics_from_json(hostile(**changes), counted(SAMPLES[:9]).schema)
 
 
-def test_previews_come_back_equal_from_json():
+def test_previews_are_equal_after_json():
     for shown in counted([*SAMPLES[:2], (torch.rand(900), "ä"), {"x": b"\xff"}]).shown():
         assert preview_from_json(json.loads(json.dumps(shown.to_json()))) == shown
 
@@ -623,7 +623,7 @@ def test_long_names_of_classes_are_cut():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1 << 70])
-def test_numbers_that_json_has_not_are_shown_as_people_write_them(value):
+def test_nan_and_infinity_are_shown_as_text(value):
     page = page_of([(picture(n), value) for n in range(2)])
     assert repr(value) in page.text
     assert "$" not in page.text
@@ -669,7 +669,7 @@ def called(page):
     return {html.unescape(name): html.unescape(kind) for name, kind in rows}
 
 
-def test_fields_are_called_what_their_values_are():
+def test_fields_are_named_after_their_values():
     samples = [{name: value for name, (value, _) in KINDS.items()}] * 2
     page = published(samples)["index.html"].decode()
     found = called(page)
@@ -685,7 +685,7 @@ def test_fields_are_called_what_their_values_are():
 @pytest.mark.parametrize(
     "name", [n for n in KINDS if n not in ("tensor", "array", "scalar", "image")]
 )
-def test_fields_of_plain_samples_are_called_what_their_values_are(name):
+def test_fields_of_plain_samples_are_named_after_their_values(name):
     value, kind = KINDS[name]
     page = published([(value, 1), (value, 2)])["index.html"].decode()
     found = called(page)
@@ -697,7 +697,7 @@ def test_fields_of_plain_samples_are_called_what_their_values_are(name):
     assert "JSON" not in " ".join(found.values())
 
 
-def test_what_differs_in_each_sample_is_no_kind_of_its_own():
+def test_values_that_differ_in_each_sample_are_no_separate_kind():
     samples = [(b"x" * n, "y" * n, list(range(n)), wav(seconds=n / 10)) for n in range(1, 9)]
     found = called(published(samples)["index.html"].decode())
     assert found["0"] == "bytes"
