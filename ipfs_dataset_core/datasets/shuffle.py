@@ -162,7 +162,8 @@ class ShuffleDataset(ResumableStream):
         check_length_holds(self)
         source = self._source()
         if source is None:
-            return len(self._dataset)  # type: ignore[arg-type]
+            whole = len(self._dataset)  # type: ignore[arg-type]
+            return max(0, whole - self._read_by_rank(self._start_of_length()))
         job, _ = reader_of_stream(self._carried, self._effective_split)
         if isinstance(self._dataset, IPFSIterableDataset):
             self._dataset.check_countable(replaces=self._replaces(job))
@@ -405,6 +406,13 @@ class ShuffleDataset(ResumableStream):
             return start
         turns, rest = divmod(start // (batch * reader.world), reader.workers)
         return (turns + (reader.worker < rest)) * batch
+
+    def _read_by_rank(self, start: int) -> int:
+        """Returns the number of samples that each rank of a stream without numbers read before a place."""
+        ranks, workers, batch = self._progress.readers
+        if not start or ranks * workers <= 1:
+            return start
+        return start // (batch * ranks) * batch
 
     def _replaces(self, job: Job) -> bool:
         """Returns whether a skipped sample is replaced by another, because ranks have to be equal."""

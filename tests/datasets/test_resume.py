@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
@@ -395,6 +395,48 @@ def test_reading_an_epoch_again_is_warned_of_once(store, objects):
     in_order = IPFSIterableDataset(objects, store.address)
     in_order.set_epoch(0)
     assert list(in_order) == list(in_order)
+
+
+class Counted(IterableDataset[int]):
+    """A stream of another library that states its length."""
+
+    def __iter__(self):
+        return iter(range(100))
+
+    def __len__(self):
+        return 100
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ShuffleDataset(Placed(100), 10),
+        lambda: ShuffleDataset(Counted(), 10),
+        lambda: ShuffleDataset(ShuffleDataset(Placed(100), 10), 10),
+        lambda: ShuffleDataset(ShuffleDataset(Counted(), 10), 10),
+    ],
+    ids=["numbers", "a stream", "a buffer over numbers", "a buffer over a stream"],
+)
+def test_a_resumed_epoch_that_is_read_by_its_length_is_followed_by_the_next(make):
+    """As Lightning reads: `len(loader)` batches, and not on to the end of the iterator."""
+    whole, begun, resumed = make(), make(), make()
+    first, second = list(whole), list(whole)
+    assert list(islice(begun, 60)) == first[:60]
+    resumed.load_state_dict(begun.state_dict())
+    assert len(resumed) == 40
+    assert list(islice(resumed, 40)) == first[60:]
+    assert list(resumed) == second
+    assert len(resumed) == 100
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 1), (1, 2), (2, 1), (2, 3)])
+def test_the_length_of_a_buffer_over_a_buffer_is_what_is_left_for_a_rank(world, workers):
+    stream = ShuffleDataset(ShuffleDataset(Placed(96), 5), 5, batch_size=4)
+    with as_reader(0, world):
+        assert len(stream) == 96 // world
+        state = {**stream.state_dict(), "position": 24, "readers": [world, workers, 4]}
+        stream.load_state_dict(state)
+        assert len(stream) == (96 - 24) // world
 
 
 def test_the_end_of_an_epoch_is_followed_by_the_next(store, objects):
