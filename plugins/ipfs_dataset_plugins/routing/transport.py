@@ -125,7 +125,9 @@ class RoutingTransport(Transport):
         message = f"{self.name}: no provider delivered block {cid}: {said}"
         if all(isinstance(error, ObjectNotFoundError) for error in tried.values()):
             raise ObjectNotFoundError(message + self._skipped)
-        raise TransportError(message + self._skipped, retryable=True)
+        # That all providers deny access or lack the block does not change within a read.
+        later = any(getattr(error, "retryable", False) for error in tried.values())
+        raise TransportError(message + self._skipped, retryable=later)
 
     def get_blocks(self, cids: Sequence[CID]) -> Iterator[tuple[CID, bytes]]:
         batching = self._batching()

@@ -169,6 +169,22 @@ def test_no_providers_and_no_usable_providers_are_different_errors():
 
 
 @pytest.mark.parametrize(
+    ("status", "retryable"), [(401, False), (403, False), (500, True), (503, True)]
+)
+def test_providers_are_tried_again_only_if_one_may_deliver_later(status, retryable):
+    with (
+        GatewayServer({}) as empty,
+        FaultServer(lambda _: Plan(status=status)) as refusing,
+        Router([record(multiaddr(server.url)) for server in (empty, refusing)]) as router,
+    ):
+        transport = connect(router, retries=0)
+        with pytest.raises(TransportError, match=f"HTTP {status}") as caught:
+            transport.get_block(ROOT)
+        assert caught.value.retryable == retryable
+        transport.close()
+
+
+@pytest.mark.parametrize(
     "plan",
     [
         Plan(status=500, body=b"broken"),
