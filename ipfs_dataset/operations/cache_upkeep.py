@@ -91,14 +91,16 @@ def clear_cache(folder: str | os.PathLike[str]) -> CacheUse:
     Files that do not belong to the cache stay, as does the folder itself, with its marker file.
 
     Raises:
-        AddressError: There is no cache, or it cannot be read.
+        AddressError: There is no cache, it cannot be read, or a file cannot be removed.
         CacheFolderError: The folder is not a cache.
     """
     with _opened(folder) as cache:
         found = _inspected(cache)
         cache.check()
-        cache.files.shelves.remove_all([entry.name for entry in cache.files.entries()])
-        cache.indexes.remove_all([entry.name for entry in cache.indexes.entries()])
+        for shelves in (cache.files.shelves, cache.indexes):
+            failure = shelves.remove_all([entry.name for entry in shelves.entries()])
+            if failure is not None:
+                raise failure
         return found
 
 

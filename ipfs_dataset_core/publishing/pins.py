@@ -174,7 +174,8 @@ def clean_store(
     except OSError as error:
         if isinstance(error, TransportError):
             raise
-        raise TransportError(f"store {folder}: cannot be cleaned up: {error}") from error
+        remedy = ". Give this user access to it" if isinstance(error, PermissionError) else ""
+        raise TransportError(f"store {folder}: cannot be cleaned up: {error}{remedy}") from error
 
 
 def _direct(transport: Transport) -> dict[CID, list[CID]]:

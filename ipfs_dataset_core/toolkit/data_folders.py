@@ -359,7 +359,11 @@ class StoreFolder:
             unlock()
 
     def clean(self, *, dry_run: bool = False) -> CleanedStore:
-        """Removes the blocks that no pin needs, and temporary files; see `clean_store`."""
+        """Removes the blocks that no pin needs, and temporary files; see `clean_store`.
+
+        Raises:
+            OSError: The folder cannot be locked or read, or a block cannot be removed; others were removed.
+        """
         with self._folder.open() as folder, folder.enter(PINS) as pins:
             if not pins.lock(shared=False):
                 raise _in_use(self._path, pins.lock(shared=True))
@@ -367,7 +371,9 @@ class StoreFolder:
             stale = math.inf if dry_run else 0.0
             unneeded = [entry for entry in self.blocks.entries(stale) if entry.name not in kept]
             if not dry_run:
-                self.blocks.shelves.remove_all(entry.name for entry in unneeded)
+                failure = self.blocks.shelves.remove_all(entry.name for entry in unneeded)
+                if failure is not None:
+                    raise failure
                 for directory in (folder, pins):
                     directory.clear_abandoned(0.0)
         return CleanedStore(

@@ -544,13 +544,26 @@ class Shelves:
         with suppress(FileNotFoundError), self._shelf(name) as shelf:
             shelf.unlink(name)
 
-    def remove_all(self, names: Iterable[str]) -> None:
-        """Removes several files; those that cannot be removed stay."""
+    def remove_all(self, names: Iterable[str]) -> OSError | None:
+        """Removes several files; those that cannot be removed stay.
+
+        Returns:
+            The reason why the first of them cannot be removed; None if all are removed.
+        """
+        failure: OSError | None = None
         for shelf_name, names_there in groupby(sorted(names, key=_shelf_of), _shelf_of):
-            with suppress(OSError), self._shelf(shelf_name) as shelf:
-                for name in names_there:
-                    with suppress(OSError):
-                        shelf.unlink(name)
+            try:
+                with self._shelf(shelf_name) as shelf:
+                    for name in names_there:
+                        try:
+                            shelf.unlink(name)
+                        except OSError as error:
+                            failure = failure or error
+            except FileNotFoundError:  # another job removed the shelf
+                pass
+            except OSError as error:
+                failure = failure or error
+        return failure
 
     def entries(self, stale_seconds: float = STALE_SECONDS) -> Iterator[Entry]:
         """Yields every file on its shelf; removes temporary files of killed writers.

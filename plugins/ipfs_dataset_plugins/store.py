@@ -143,9 +143,7 @@ class FolderStore(Transport):
         try:
             self._folder.unpin_blocks(cids)
         except OSError as error:
-            raise TransportError(
-                f"{self.name}: cannot remove pins of blocks: {error}{self._remedy(error)}"
-            ) from error
+            raise self._cannot_remove("pins of blocks", error) from error
 
     def pins(self) -> Iterator[Pin]:
         try:
@@ -159,9 +157,7 @@ class FolderStore(Transport):
         try:
             removed = self._folder.unpin(cid)
         except OSError as error:
-            raise TransportError(
-                f"{self.name}: cannot remove the pin of {cid}: {error}{self._remedy(error)}"
-            ) from error
+            raise self._cannot_remove(f"the pin of {cid}", error) from error
         if not removed:
             raise ObjectNotFoundError(f"{self.name}: {cid} is not pinned")
 
@@ -179,6 +175,12 @@ class FolderStore(Transport):
                 "another place"
             )
         return ""
+
+    def _cannot_remove(self, what: str, error: OSError) -> TransportError:
+        remedy = (
+            f". Give this user access to {str(self._path)!r}" if error.errno in _REFUSED else ""
+        )
+        return TransportError(f"{self.name}: cannot remove {what}: {error}{remedy}")
 
     def _lacks(self, cid: CID) -> str:
         lacks = f"has no block {cid}"

@@ -116,6 +116,25 @@ def test_a_cache_emptied_by_another_job_is_no_failure(cache):
     assert (found.damaged, found.unreadable) == ([], {})
 
 
+def test_a_cache_whose_files_cannot_be_removed_is_not_reported_as_emptied(cache, monkeypatch):
+    names = kept(cache, b"first", b"second")
+    really_unlink = os.unlink
+
+    def unlink(path, **named):
+        if path == names[0]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        really_unlink(path, **named)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(
+        AddressError, match=rf"Permission denied: '{names[0]}'.*Give this user access"
+    ):
+        clear_cache(cache)
+    assert inspect_cache(cache).blocks == 1
+    monkeypatch.undo()
+    assert clear_cache(cache).blocks == 1
+
+
 def test_blocks_are_hashed_in_pieces(cache, monkeypatch):
     monkeypatch.setattr(cache_upkeep, "_PIECE_BYTES", 1000)
     kept(cache, noise(10_500))

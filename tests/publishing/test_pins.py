@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -185,6 +186,40 @@ def test_a_clean_up_removes_what_no_pin_needs(store):
     assert planned.needed_blocks == len(before)
     assert clean_store(store).removed_blocks == 0
     assert list(IPFSDatasetExporter(store).import_from_ipfs(kept)) == SAMPLES
+
+
+def test_a_clean_up_that_may_not_remove_a_block_is_an_error_and_can_be_repeated(store, monkeypatch):
+    remove_pin(export(store), store)
+    really_unlink = os.unlink
+    refused: list[str] = []
+
+    def unlink(path, **named):
+        if not refused and str(path).startswith("baf"):
+            refused.append(path)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        really_unlink(path, **named)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(
+        TransportError, match=r"cannot be cleaned up: .*denied.*Give this user access"
+    ):
+        clean_store(store)
+    assert [str(cid) for cid, _ in blocks_in(store)] == refused
+    assert clean_store(store).removed_blocks == 1
+
+
+def test_a_pin_that_may_not_be_removed_is_an_error_with_advice(store, monkeypatch):
+    cid = export(store)
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(
+        TransportError, match=rf"pin of {cid}: .*Give this user access to '.*store'"
+    ):
+        remove_pin(cid, store)
+    assert list_pins(store) == [Pin(cid=CID.parse(cid))]
 
 
 def test_blocks_that_are_pinned_alone_stay_without_what_they_link_to(store):
