@@ -1,1 +1,1 @@
-"""What tests share: content builders, an HTTP server with faults, real nodes."""
+"""Helpers for tests: builders of content, HTTP servers with faults, real nodes."""

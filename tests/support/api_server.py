@@ -1,4 +1,4 @@
-"""The reading half of a node's RPC API over a dictionary of blocks, and a place to make it dishonest."""
+"""The RPC API of a node for reading, which serves blocks of a dictionary, with faults."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class ApiServer(FaultServer):
-    """Serves blocks while its ``with`` block lives.
+    """Serves blocks during its ``with`` block.
 
     Args:
-        blocks: By multihash, as `tests.support.builders` makes them.
-        fault: Turns each honest answer into the one that is sent.
-        gateway: What its configuration says of its gateway: a multiaddr, several, or anything else; None
-            refuses to tell.
+        blocks: Blocks by multihash, as made by `tests.support.builders`.
+        fault: Converts each correct response to the one that is sent.
+        gateway: The gateway in its configuration: a multiaddr, several, or any other value; None refuses the
+            request for it.
     """
 
     def __init__(

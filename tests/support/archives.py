@@ -1,4 +1,4 @@
-"""What the standard library reads from an archive, in the terms of our readers."""
+"""Reads archives with the standard library, with results in the form of this library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def junk(name: str) -> bool:
 
 
 def by_tarfile(data: bytes) -> list[tuple[str, bytes]]:
-    """Regular members and hard links to regular members, `tarfile` deciding everything."""
+    """Returns regular members, and hard links to them, as read by `tarfile`."""
     with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8") as archive:
         found = []
         for member in archive.getmembers():
@@ -44,9 +44,9 @@ def by_zipfile(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Returns the name: `zipfile` takes UTF-8 that is not marked as such for code page 437.
+    """Returns the name of a member: `zipfile` reads UTF-8 without its flag as code page 437.
 
-    Only on Windows does it replace the backslashes that archives written there may have between folders.
+    `zipfile` replaces backslashes between folders only on Windows.
     """
     name = info.filename
     if not info.flag_bits & 0x800:
@@ -56,7 +56,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def outcome(read, *arguments):
-    """Returns what reading gives, or the error of ours that it raises; any other error is a bug."""
+    """Returns the result of reading, or the typed error that it raises; any other error is a bug."""
     try:
         return list(read(*arguments))
     except (FormatError, LimitError) as error:
@@ -64,7 +64,7 @@ def outcome(read, *arguments):
 
 
 def tar_of(members, **options) -> bytes:
-    """Packs ``(name, bytes)`` pairs."""
+    """Returns an archive of ``(name, bytes)`` pairs."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=options.pop("mode", "w"), **options) as archive:
         for name, content in members:
@@ -75,7 +75,7 @@ def tar_of(members, **options) -> bytes:
 
 
 def zip_of(members, method=zipfile.ZIP_DEFLATED) -> bytes:
-    """Packs ``(name, bytes)`` pairs."""
+    """Returns an archive of ``(name, bytes)`` pairs."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive:
         for name, content in members:

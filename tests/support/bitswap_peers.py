@@ -1,4 +1,4 @@
-"""Bitswap peers in memory, which answer as a script demands: the exchange is tested without sockets."""
+"""Bitswap peers in memory with scripted answers, for tests of the exchange without sockets."""
 
 from __future__ import annotations
 
@@ -30,24 +30,26 @@ GOOD, LACKS, SILENT, DAMAGES, BREAKS, JUNK = FAULTS = (
 
 
 def prefix(cid: CID) -> bytes:
-    """Returns what stands before the digest in the binary form of a CID."""
+    """Returns the bytes before the digest in the binary form of a CID."""
     return cid.to_bytes()[: -len(cid.digest)] if cid.version else b"\0\x70" + cid.multihash[:2]
 
 
 class ScriptedPeer:
-    """A peer that has blocks, and a way to fail for each of some.
+    """A peer with blocks, which can fail for some of them.
 
     Args:
-        name: What errors call it.
-        blocks: What it has.
-        faults: What it does for a block, by its hash; it serves all others, or states that it lacks them.
-        inline: Bytes up to which a block is sent in place of a statement that the peer has it, as Kubo does.
-        unreachable: Whether no connection can be made.
-        round_trip: Seconds until a stream is agreed on.
+        name: Its name in errors.
+        blocks: Its blocks.
+        faults: Its reaction to a request for a block, by hash; it sends other blocks, or states that it does
+            not have them.
+        inline: Maximum size in bytes of a block that is sent instead of a statement that the peer has it, as
+            by Kubo.
+        unreachable: Whether connecting fails.
+        round_trip: Seconds until a stream is negotiated.
 
     Attributes:
-        asked: Every entry of a wantlist that came.
-        connections: Those that were made.
+        asked: The received entries of wantlists.
+        connections: The connections that were made.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class ScriptedPeer:
         self.connections: list[ScriptedConnection] = []
 
     def peer(self, timeout: float = 0.3, most: int = 1) -> Peer:
-        """Returns it as the exchange uses it."""
+        """Returns the peer in the form that the exchange uses."""
         return Peer(self.name, self.dial, timeout=timeout, most=most)
 
     def dial(self, receive: Callable[[bytes], None]) -> Any:
@@ -80,7 +82,7 @@ class ScriptedPeer:
         return self.connections[-1]
 
     def answer(self, entry: Entry, key: bytes) -> Message | None:
-        """Returns what it sends for an entry, None for nothing."""
+        """Returns the message for an entry of a wantlist; None for no answer."""
         self.asked.append(entry)
         fault = self.faults.get(key, GOOD)
         if entry.cancel or fault == SILENT:
@@ -102,7 +104,7 @@ class ScriptedPeer:
 
 
 class ScriptedConnection:
-    """A connection to such a peer; a thread of its own answers."""
+    """A connection to a scripted peer; a thread of its own answers."""
 
     def __init__(self, peer: ScriptedPeer, receive: Callable[[bytes], None]) -> None:
         self.peer = peer
@@ -123,7 +125,7 @@ class ScriptedConnection:
         self.ended.set()
 
     def send(self, message: Message) -> None:
-        """Sends a message that nobody may have asked for."""
+        """Sends a message, which need not be an answer."""
         self.send_bytes(encode_message(message))
 
     def send_bytes(self, data: bytes) -> None:
@@ -145,7 +147,7 @@ class ScriptedConnection:
 
 
 class ScriptedStream:
-    """The stream that wants are sent on."""
+    """The stream on which wantlists are sent."""
 
     def __init__(self, connection: ScriptedConnection) -> None:
         self._connection = connection

@@ -1,6 +1,6 @@
-"""A Bitswap peer on loopback that serves blocks, and fails as a plan says; random plans for tests.
+"""A Bitswap peer on loopback that serves blocks and fails according to a plan; random plans for tests.
 
-It speaks through `ScriptedPeer`. Blocks have to fit the first window of a stream, 256 KiB.
+It uses `ScriptedPeer`. Blocks must fit into the first window of a stream, 256 KiB.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class BitswapServer(ScriptedPeer):
     """A peer that serves blocks.
 
     Args:
-        blocks: What it has, by multihash.
-        fault: Called for each want; returns what it does instead of an honest answer, None for that.
-        foreign: Blocks that come in place of others.
+        blocks: Its blocks by multihash.
+        fault: Called for each requested block; returns its fault, or None for a correct answer.
+        foreign: Blocks that are sent instead of others.
 
     Attributes:
-        url: Its address, as text.
-        served: How many blocks it has sent.
+        url: Its address as text.
+        served: Number of blocks that it has sent.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class _Conversation:
             self._send(encode_message(self._wrong(fault, entry, prefix, block or b"x")))
 
     def _wrong(self, fault: str, entry: Entry, prefix: bytes, block: bytes) -> Message:
-        """Returns a message that is well-formed, and wrong."""
+        """Returns a well-formed message with wrong content."""
         if fault == "lacks":
             return Message(dont_have=(entry.cid,))
         if fault == "claims":
@@ -146,7 +146,7 @@ class _Conversation:
         return Message(blocks=((prefix, memoryview(data)),))
 
     def _send(self, message: bytes, *, cut: bool = False, announced: int | None = None) -> None:
-        """Sends a message on a stream of its own, as Kubo does."""
+        """Sends a message on a new stream, as Kubo does."""
         data = delimited(message)
         if announced is not None:
             data = encode_varint(announced)
@@ -158,7 +158,7 @@ class _Conversation:
 
 
 def _messages(received: bytearray) -> Iterator[bytes]:
-    """Yields the whole messages at the start of what was received, and removes them."""
+    """Yields the complete messages at the start of the received bytes, and removes them."""
     while received:
         try:
             size, start = decode_varint(bytes(received[:10]))
@@ -172,19 +172,19 @@ def _messages(received: bytearray) -> Iterator[bytes]:
 
 
 def _prefix(cid: bytes, multihash: bytes) -> bytes:
-    """Returns what stands before the digest in a CID."""
+    """Returns the bytes before the digest in a CID."""
     digest = CID(1, 0x55, multihash).digest
     return b"\x00\x70\x12\x20" if cid[:2] == b"\x12\x20" else cid[: -len(digest)]
 
 
 @attrs.frozen(kw_only=True)
 class PeerPlan:
-    """What one peer does; see `SourcePlan`.
+    """The behaviour of one peer; see `SourcePlan`.
 
     Args:
-        at_first: How its first answers fail, one after the other.
-        for_ever: How each further answer fails, None where it is honest.
-        has: The part of the blocks that it has.
+        at_first: The faults of its first answers, in order.
+        for_ever: The fault of each further answer; None if these are correct.
+        has: The share of the blocks that it has.
     """
 
     at_first: tuple[str, ...] = ()
@@ -200,11 +200,11 @@ class PeerPlan:
 
     @property
     def hopeless(self) -> bool:
-        """Whether no answer of it can ever be used."""
+        """Whether all its answers are unusable."""
         return self.for_ever is not None and self.for_ever not in HARMLESS | {"cut"}
 
     def server(self, blocks: Mapping[bytes, bytes], foreign: tuple[bytes, ...]) -> BitswapServer:
-        """Returns a peer that does this; it is running."""
+        """Returns a running peer with this behaviour."""
         count = int(len(blocks) * self.has)
         some = dict(itertools.islice(sorted(blocks.items()), count))
         turns, lock = iter(self.at_first), threading.Lock()
@@ -217,7 +217,7 @@ class PeerPlan:
 
 
 def good_peers() -> st.SearchStrategy[PeerPlan]:
-    """Returns peers that give everything in the end."""
+    """Returns peers that deliver all blocks eventually."""
     return st.builds(
         PeerPlan,
         at_first=st.lists(st.sampled_from([*PASSING[:3], "twice"]), max_size=2).map(tuple),
@@ -226,7 +226,7 @@ def good_peers() -> st.SearchStrategy[PeerPlan]:
 
 
 def any_peers() -> st.SearchStrategy[Any]:
-    """Returns peers that do as they like."""
+    """Returns peers with any faults."""
     return st.builds(
         PeerPlan,
         at_first=st.lists(st.sampled_from(FAULTS), max_size=3).map(tuple),

@@ -1,7 +1,7 @@
-"""Runs a function of a test module in a child process with a bound on its time and its memory.
+"""Runs a function of a test module in a child process with limits on its CPU time and memory.
 
-Time is that of the processor, for a machine may be busy with other things. Bounds are generous, for it may be
-slow: an attack exceeds them many times over, or for ever.
+CPU time is limited, because the machine may be busy. The limits are generous, because it may be slow: an
+attack exceeds them many times over.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _LONGEST_SECONDS = 900
 def run_bounded(
     function: Callable[..., Any], *args: Any, seconds: int = SECONDS, mib: int = MIB
 ) -> Any:
-    """Returns what a function at the top of a test module returns in a child process.
+    """Returns the result of a function at the top of a test module, called in a child process.
 
     Args:
-        function: It imports what it needs by itself.
-        args: Of JSON, as what it returns.
-        seconds: Of the processor that it may take.
-        mib: How much more memory may be resident than before it was called.
+        function: The function, which does its imports itself.
+        args: Its arguments, which JSON must support, like its result.
+        seconds: Maximum CPU time in seconds.
+        mib: Maximum growth of the resident memory in MiB.
     """
     call = json.dumps([function.__module__, function.__qualname__, args, seconds, mib])
     command = [sys.executable, "-c", "from tests.support.bounded import main; main()", call]
@@ -66,7 +66,7 @@ def run_bounded(
 
 
 def main() -> None:
-    """Runs what the command line names; for the child process."""
+    """Runs the function named on the command line, in the child process."""
     module, name, args, seconds, mib = json.loads(sys.argv[1])
     function = getattr(importlib.import_module(module), name)
     memory = (mib + _MORE_MIB) << 20
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def outcome(function: Callable[[], Any]) -> str:
-    """Returns the name of the error that a call raises, and what it says, or ``"returned …"``."""
+    """Returns the name and message of the error that a call raises, or ``"returned …"``."""
     try:
         value = function()
     except Exception as error:

@@ -1,6 +1,6 @@
-"""Content for tests: files, trees, archives, and the blocks and CARs they become.
+"""Content for tests: files, trees and archives, with their blocks and CARs.
 
-Blocks are kept by multihash, as nodes do, so that both versions of a CID find them.
+Blocks are stored by multihash, as in nodes, so that they are found by both versions of a CID.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Returns bytes that do not repeat, the same for the same seed."""
+    """Returns pseudorandom bytes, the same for the same seed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -70,13 +70,13 @@ def _build_file(data: bytes, profile: str | Profile, emit: Callable[[CID, bytes]
 
 
 def folder(files: Mapping[str, bytes], profile: str = PROFILE) -> tuple[CID, Blocks]:
-    """Returns a directory that lists these files in a metadata.txt, as folder datasets do."""
+    """Returns a directory with these files and a metadata.txt that lists them."""
     listed = "".join(f"{path}\n" for path in files).encode()
     return tree({**files, "metadata.txt": listed}, profile)
 
 
 def zip_bytes(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """Returns a ZIP with these members in this order."""
+    """Returns a ZIP with these members in the given order."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in files.items():
@@ -85,7 +85,7 @@ def zip_bytes(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATE
 
 
 def tar_bytes(files: Mapping[str, bytes], mode: str = "w") -> bytes:
-    """Returns a TAR with these members in this order; `mode` as of `tarfile.open`, ``"w:gz"``."""
+    """Returns a TAR with these members in the given order; `mode` is that of `tarfile.open`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
         for name, data in files.items():
@@ -96,14 +96,14 @@ def tar_bytes(files: Mapping[str, bytes], mode: str = "w") -> bytes:
 
 
 def children(cid: CID, block: bytes) -> list[CID]:
-    """Returns what a block links to, in order."""
+    """Returns the CIDs to which a block links, in order."""
     if cid.codec != DAG_PB:
         return []
     return [CID.from_bytes(raw) for raw in dag_pb.decode(block).cids]
 
 
 def depth_first(root: CID, blocks: Mapping[bytes, bytes]) -> Iterator[tuple[CID, bytes]]:
-    """Yields every block under a root each time that it is linked to; ends at one that is missing."""
+    """Yields each block under a root for each link to it; ends at a missing block."""
     pending = [root]
     while pending:
         cid = pending.pop()
@@ -115,6 +115,6 @@ def depth_first(root: CID, blocks: Mapping[bytes, bytes]) -> Iterator[tuple[CID,
 
 
 def car_bytes(root: CID, blocks: Mapping[bytes, bytes]) -> bytes:
-    """Returns a CAR of everything under a root, each block once."""
+    """Returns a CAR of all blocks under a root, each once."""
     once = {cid.multihash: (cid, block) for cid, block in depth_first(root, blocks)}
     return car_header([root]) + b"".join(car_section(*section) for section in once.values())

@@ -1,4 +1,4 @@
-"""Small data of the shape of CIFAR-10: image files named by their class, and torchvision's own files."""
+"""Small data like CIFAR-10: image files named by their class, and the files of torchvision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = (
 
 
 def pixels(label: int, rng: random.Random) -> bytes:
-    """Returns 32 x 32 RGB pixels: noise around a color that tells the class."""
+    """Returns 32 x 32 RGB pixels: noise around a colour for the class."""
     color = (25 * label, 255 - 25 * label, 80 * (label % 4))
     return bytes(min(255, c // 2 + rng.randrange(64)) for _ in range(32 * 32) for c in color)
 

@@ -1,4 +1,4 @@
-"""Runs commands in this process, as a shell would."""
+"""Runs commands of the command line in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ipfs_dataset.cli import main
 
 
 class Ran(NamedTuple):
-    """What a command left: its status, and what it wrote."""
+    """The result of a command: its status and output."""
 
     status: int
     out: str
@@ -20,7 +20,7 @@ class Ran(NamedTuple):
 
 
 def run(*arguments: object) -> Ran:
-    """Runs a command with its output in pipes."""
+    """Runs a command and captures its output."""
     buffer = io.BytesIO()
     out = io.TextIOWrapper(buffer, encoding="utf-8", write_through=True)
     err, before = io.StringIO(), sys.stdout

@@ -1,4 +1,4 @@
-"""Runs commands in processes of their own, several at once, without importing PyTorch in each."""
+"""Runs commands in separate processes, several at once, without importing PyTorch in each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Started:
-    """A command that runs.
+    """A running command.
 
     Attributes:
         process: Its process.
-        folder: Where it runs, and has its home: below that is `work`, its current folder.
+        folder: Its home; its current folder is `work` below it.
     """
 
     process: BaseProcess
@@ -30,12 +30,12 @@ class Started:
 
     @property
     def out(self) -> bytes:
-        """What it has written to standard output."""
+        """Its standard output so far."""
         return (self.folder / "out").read_bytes()
 
     @property
     def err(self) -> bytes:
-        """What it has written to standard error."""
+        """Its standard error so far."""
         return (self.folder / "err").read_bytes()
 
     def left(self) -> list[str]:
@@ -44,7 +44,7 @@ class Started:
         return sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
 
     def send(self, number: int) -> None:
-        """Sends it a signal."""
+        """Sends a signal to the command."""
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 

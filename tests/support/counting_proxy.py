@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that counts what passes through it, to know what a client sends to a real node."""
+"""A TCP proxy on loopback that counts the bytes between a client and a real node."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class CountingProxy:
-    """Forwards connections while its ``with`` block lives.
+    """Forwards connections during its ``with`` block.
 
     Args:
-        port: Where the server listens, on 127.0.0.1.
+        port: The port of the server on 127.0.0.1.
 
     Attributes:
         sent: Bytes from clients to the server so far, header fields included.
@@ -55,7 +55,7 @@ class CountingProxy:
             each.close()
 
     def take(self) -> int:
-        """Returns what was sent since the last call."""
+        """Returns the number of bytes sent since the last call."""
         with self._lock:
             sent, self.sent = self.sent, 0
         return sent

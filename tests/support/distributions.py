@@ -1,4 +1,4 @@
-"""Real distributions in a folder, as an installer leaves them, and processes that have it on their path."""
+"""Real distributions in a folder, as written by an installer, and processes with it on their path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Site:
     """A folder of installed distributions.
 
     Args:
-        folder: Made where it does not exist.
+        folder: The folder, which is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,14 +36,14 @@ class Site:
         version: str = "1.0",
         requires: Sequence[str] = BUILT_FOR,
     ) -> None:
-        """Installs a distribution of one module, which is called as the distribution.
+        """Installs a distribution with one module of the same name.
 
         Args:
-            name: Of the distribution.
-            code: Of the module.
-            points: The entry points; by default one of the distribution's name, for the module.
-            version: Of the distribution.
-            requires: What it says that it needs.
+            name: Name of the distribution.
+            code: Code of the module.
+            points: Its entry points; by default one with the name of the distribution, for the module.
+            version: Version of the distribution.
+            requires: Its declared requirements.
         """
         module = name.lower().replace("-", "_").replace(".", "_")
         (self.folder / f"{module}.py").write_text(textwrap.dedent(code))
@@ -56,13 +56,13 @@ class Site:
         (info / "entry_points.txt").write_text(f"[ipfs_dataset]\n{entries}")
 
     def run(self, code: str, *, status: int = 0, **environment: str) -> str:
-        """Returns what a program prints that has this folder on its path."""
+        """Returns the output of a program with this folder on its path."""
         file = self.folder / "main_program.py"
         file.write_text(textwrap.dedent(code))
         return self.call(str(file), status=status, **environment)
 
     def call(self, *arguments: str, status: int = 0, **environment: str) -> str:
-        """Returns what Python prints when it is called with these arguments."""
+        """Returns the output of Python with these arguments."""
         path = os.pathsep.join([str(self.folder), str(ROOT), str(ROOT / "plugins")])
         done = subprocess.run(
             [sys.executable, *arguments],

@@ -1,4 +1,4 @@
-"""Programs of their own, to see how they end."""
+"""Runs programs to test how they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def check_ending(program: str, *arguments: str) -> str:
-    """Runs a program to its end, which must be that of one that succeeded, and returns what it printed."""
+    """Runs a program, which must succeed, and returns its output."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", program, *arguments],
         cwd=ROOT,

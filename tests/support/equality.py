@@ -1,4 +1,4 @@
-"""Equality as the exporter promises it: the same types, values, orders, and bits where == is too lax."""
+"""Equality as guaranteed by the exporter: of types, values and order, and of bits where == is not enough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one for each kind of value
-    """Tells whether two samples are equal in value and in type, all the way down."""
+    """Returns whether two samples are equal in value and type, recursively."""
     if type(left) is not type(right) and not _both_images(left, right):
         return False
     name = type(left).__module__.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Shards of a dataset that read nothing: what streams yield of them is known."""
+"""Shards with known samples, which read nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ipfs_dataset_core.order.shuffled_blocks import cut
 
 @attrs.define(eq=False)
 class FakeShard(Shard):
-    """Samples that start at given places of the shard's bytes.
+    """A shard whose samples start at given positions of its bytes.
 
-    ``kind`` is ``"counted"`` as a ZIP, ``"sliceable"`` as a TAR, or ``"stream"`` as a compressed TAR.
+    ``kind`` is ``"counted"`` like a ZIP, ``"sliceable"`` like a TAR, or ``"stream"`` like a compressed TAR.
     """
 
     name: str
@@ -98,7 +98,7 @@ class FakeShard(Shard):
 
 @attrs.define(eq=False)
 class FakeObject:
-    """An object whose shards are known."""
+    """An object with given shards."""
 
     name: str
     found: list[FakeShard]
@@ -108,7 +108,7 @@ class FakeObject:
 
 
 def read_share(shards, reader, distribution, options=None, *, start=0, taken=0, epoch=0, **order):
-    """Returns what one reader of a stream yields; each shard is one of its objects."""
+    """Returns the samples that one reader of a stream yields; each shard is one object."""
     chosen = {
         "seed": 0,
         "shuffle_urls": False,

@@ -1,7 +1,7 @@
-"""Random plans of what several sources do wrong, and servers that carry them out.
+"""Random plans of faults of several sources, and servers that follow them.
 
-A source first fails in a few ways in turn, then in one way for ever or not at all. It is called good where it
-has everything, gives blocks, and fails at them at first only, in ways that ask for another try.
+The first responses of a source fail in a few ways; then all fail in one way, or none. A source is good if it
+has all blocks, serves them, and only its first responses with blocks fail, in retryable ways.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BULK = frozenset({"range", "car", "cat", "dag/export"})
 
 @attrs.frozen
 class Fault:
-    """One way to fail.
+    """A fault.
 
     Args:
-        name: Of the way.
-        at: Where in the body, as a part of its length.
-        value: What else there is to choose: a status, a header's value.
+        name: The kind of fault.
+        at: Its position in the body, as a fraction of the length.
+        value: Its parameter, if any: a status, or the value of a header.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Fault:
 
 @attrs.frozen(kw_only=True)
 class SourcePlan:
-    """What one source does.
+    """The behaviour of one source.
 
     Args:
-        is_api: Whether it is a node's API, else a gateway.
-        serves: What a gateway serves at all: raw, car, plain.
-        at_first: How its first answers fail, one after the other.
-        for_ever: How each further answer fails, None where it is honest.
-        bulk_only: Whether that holds for ranges and CARs only.
-        has: The part of the blocks that it has.
+        is_api: Whether it is the API of a node; otherwise it is a gateway.
+        serves: The kinds of responses that a gateway serves: raw, car, plain.
+        at_first: The faults of its first responses, in order.
+        for_ever: The fault of each further response; None if these are correct.
+        bulk_only: Whether `for_ever` only applies to ranges and CARs.
+        has: The share of the blocks that it has.
     """
 
     is_api: bool = False
@@ -74,7 +74,7 @@ class SourcePlan:
 
     @property
     def hopeless(self) -> bool:
-        """Whether no answer of it can ever be used."""
+        """Whether all its responses are unusable."""
         return self.for_ever is not None and self.for_ever.name in FATAL and not self.bulk_only
 
 
@@ -143,10 +143,10 @@ FATAL = frozenset({"silence", "drop", "status", "busy", "limited", "ended", "pag
 
 
 def faults(foreign: list[bytes]) -> st.SearchStrategy[Fault]:
-    """Returns all ways to fail.
+    """Returns all faults.
 
     Args:
-        foreign: Valid blocks and CARs that are to come in place of others.
+        foreign: Valid blocks and CARs that are sent instead of others.
     """
     values = {
         "foreign": st.sampled_from(foreign),
@@ -166,7 +166,7 @@ def faults(foreign: list[bytes]) -> st.SearchStrategy[Fault]:
 
 
 def passing() -> st.SearchStrategy[Fault]:
-    """Returns the ways in which a good source may fail at first."""
+    """Returns the faults that the first responses of a good source may have."""
     place = st.floats(0, 1, exclude_max=True)
     busy = st.builds(Fault, st.just("busy"), place, st.sampled_from([502, 503, 504]))
     limited = st.builds(Fault, st.just("limited"), place, st.sampled_from(["0", SUNSET, "soon"]))
@@ -175,7 +175,7 @@ def passing() -> st.SearchStrategy[Fault]:
 
 
 def good_sources(foreign: list[bytes]) -> st.SearchStrategy[SourcePlan]:
-    """Returns sources that give everything in the end."""
+    """Returns sources that deliver all blocks eventually."""
     others = st.frozensets(st.sampled_from(["car", "plain"]))
     return st.builds(
         SourcePlan,
@@ -188,7 +188,7 @@ def good_sources(foreign: list[bytes]) -> st.SearchStrategy[SourcePlan]:
 
 
 def any_sources(foreign: list[bytes]) -> st.SearchStrategy[SourcePlan]:
-    """Returns sources that do as they like."""
+    """Returns sources with any faults."""
     return st.builds(
         SourcePlan,
         is_api=st.booleans(),
@@ -201,7 +201,7 @@ def any_sources(foreign: list[bytes]) -> st.SearchStrategy[SourcePlan]:
 
 
 def server_of(source: SourcePlan, blocks: Blocks) -> GatewayServer | ApiServer:
-    """Returns a server that does what a plan says; it is not running yet."""
+    """Returns a server that follows a plan; it is not running yet."""
     count = int(len(blocks) * source.has)
     some = dict(itertools.islice(sorted(blocks.items()), count))
     turns = iter(source.at_first)

@@ -1,4 +1,4 @@
-"""Reading through the real path, from transports in memory that count and misbehave, or from servers."""
+"""Reads through the real code, from transports in memory that count and fail, or from servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ipfs_dataset_core.sources.failover import SourcePool
 from ipfs_dataset_plugins.gateway.transport import GatewayTransport
 from tests.support.builders import depth_first
 
-# So long that a busy machine does not look like a source that stalls; tests of time limits choose their own.
+# Long enough that a source on a busy machine does not time out; tests of time limits use other values.
 PATIENT_SECONDS = 20.0
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def file_bytes(cid: CID, blocks: Mapping[bytes, bytes]) -> bytes:
-    """Returns a file put together from its blocks."""
+    """Returns the bytes of a file, joined from its blocks."""
     block = cid.digest if cid.is_identity else blocks.get(cid.multihash)
     if block is None:
         raise ObjectNotFoundError(f"block {cid} was not found locally")
@@ -36,10 +36,10 @@ def file_bytes(cid: CID, blocks: Mapping[bytes, bytes]) -> bytes:
 
 
 class Recorder(Transport):
-    """Blocks, ranges and CARs of given blocks; what each returns goes through `change`.
+    """Serves blocks, ranges and CARs of given blocks; `change` is applied to all returned bytes.
 
     Attributes:
-        asked: How often each method was called, and each block.
+        asked: Number of calls of each method, and of requests for each block.
     """
 
     serves_ranges = True
@@ -83,7 +83,7 @@ class Recorder(Transport):
 
 
 class Batches(Recorder):
-    """Serves blocks, and batches of them; `sends` changes what is yielded.
+    """Serves blocks, and batches of blocks, to which `sends` is applied.
 
     Attributes:
         requested: The blocks of each batch.
@@ -125,7 +125,7 @@ def fail(error: Exception) -> Callable[[str, bytes], bytes]:
 
 
 def flip(*kinds: str) -> Callable[[str, bytes], bytes]:
-    """Turns a bit in the middle of everything of these kinds."""
+    """Returns a function that flips a bit in the middle of all data of these kinds."""
 
     def change(kind: str, data: bytes) -> bytes:
         if kind not in kinds or not data:
@@ -158,7 +158,7 @@ def read_all(cid: CID, *transports: Transport, piece: int = -1, **options: objec
 
 
 def open_object(url: str, connections: Connections) -> Any:
-    """Opens a file or directory; the test knows which."""
+    """Opens a file or directory."""
     return objects.open_object(url, connections)
 
 

@@ -1,8 +1,8 @@
-"""An honest gateway over a dictionary of blocks, and a place to make it dishonest.
+"""A gateway that serves blocks of a dictionary, with faults.
 
-It answers as Kubo's does where clients depend on it: a format that it does not serve is ignored and
-plain bytes come back, a CAR that lacks a block ends early with status 200, of several ranges the
-first is served.
+It behaves like the gateway of Kubo where clients depend on it: a format that it does not serve is
+ignored and plain bytes are returned, a CAR with a missing block ends early with status 200, and only
+the first of several ranges is served.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class _NotHereError(Exception):
 
 
 class GatewayServer(FaultServer):
-    """Serves blocks while its ``with`` block lives; everything may be changed meanwhile.
+    """Serves blocks during its ``with`` block; its attributes may be changed meanwhile.
 
     Args:
-        blocks: By multihash, as `tests.support.builders` makes them.
+        blocks: Blocks by multihash, as made by `tests.support.builders`.
         names: The ``/ipfs/…`` paths of IPNS and DNSLink names.
         serve_plain: Whether files are served as plain bytes, with ranges.
-        serve_raw: Whether blocks are.
-        serve_car: Whether CARs are.
-        fault: Turns each honest answer into the one that is sent.
+        serve_raw: Whether blocks are served.
+        serve_car: Whether CARs are served.
+        fault: Converts each correct response to the one that is sent.
 
     Attributes:
-        served: How many answers of each kind there were: raw, car, plain, range, missing, refused.
+        served: Number of responses of each kind: raw, car, plain, range, missing, refused.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class GatewayServer(FaultServer):
                 ]
 
     def _entity_span(self, text: str, root: CID) -> tuple[float, float]:
-        """Returns the first and last byte that ``entity-bytes`` asks for."""
+        """Returns the first and last byte of ``entity-bytes``."""
         first, last = text.split(":")
         size = parse_file(root, self._block(root)).size if "-" in text else 0
         start = float(first) if not first.startswith("-") else max(0, size + int(first))

@@ -1,4 +1,4 @@
-"""What a client of the test server asks, and what it is to see."""
+"""Requests to the test server, and plans of its responses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PIECE = 64 * 1024
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What a client asked.
+    """A request of a client.
 
     Attributes:
-        path: As sent, percent-encoding and all.
-        query: Decoded; the last of several values of one name.
-        headers: By lower-case name.
+        path: The path as sent, with percent-encoding.
+        query: The decoded query; the last of several values of one name.
+        headers: Headers by lower-case name.
     """
 
     method: str
@@ -33,15 +33,17 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What a client is to see; all places are bytes of the body.
+    """A response; positions are byte positions in the body.
 
     Args:
-        body: An iterable is sent in chunks, and may never end.
-        delay: Seconds before the first byte of the answer.
-        stall_at: Where the body stops coming while the connection stays open.
-        cut_at: Where the connection is closed; -1 is before the status line.
-        flip_at: The byte that arrives with its lowest bit turned.
-        content_length: A length to declare in place of the true one.
+        status: Its status.
+        headers: Its headers.
+        body: Its body; an iterable is sent in chunks, and may be endless.
+        delay: Seconds before the first byte of the response.
+        stall_at: Position at which sending stops while the connection stays open.
+        cut_at: Position at which the connection is closed; -1 is before the status line.
+        flip_at: Position of the byte whose lowest bit is flipped.
+        content_length: A declared length that replaces the correct one.
         trailers: Headers after the body, which is then sent in chunks.
     """
 
@@ -77,7 +79,7 @@ def endless(piece: bytes = bytes(PIECE)) -> Plan:
 
 
 def in_turn(*plans: Plan) -> Callable[[Request], Plan]:
-    """Returns a handler that answers with each plan once, then with the last one for ever."""
+    """Returns a handler that answers with each plan once, then always with the last one."""
     lock, left = threading.Lock(), list(plans)
 
     def answer(_: Request) -> Plan:

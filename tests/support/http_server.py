@@ -1,7 +1,7 @@
-"""A real HTTP/1.1 server on loopback whose every answer is scripted, faults included.
+"""A real HTTP/1.1 server on loopback with scripted responses and faults.
 
-A test gives a function from `Request` to `Plan`; the server records the requests. A handler that
-raises fails the test when the server stops.
+A test passes a function from `Request` to `Plan`; the server records the requests. If the function
+raises an error, the test fails when the server stops.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ __all__ = [
 
 
 class FaultServer:
-    """Serves while its ``with`` block lives; one thread a connection, keep-alive.
+    """Serves during its ``with`` block, with one thread for each persistent connection.
 
     Args:
-        handler: Answers each request; called from several threads.
-        unix_socket: Where to listen in place of a TCP port.
+        handler: Returns the response to a request; called from several threads.
+        unix_socket: Path of a socket on which to listen instead of a TCP port.
 
     Attributes:
-        requests: What was asked so far, in the order of arrival.
-        connections: How many connections were accepted so far.
-        open_now: How many requests are being answered now.
-        most_at_once: The highest `open_now` there was.
+        requests: The requests so far, in the order of arrival.
+        connections: Number of connections that were accepted so far.
+        open_now: Number of requests that are being answered.
+        most_at_once: The largest value of `open_now` so far.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class FaultServer:
         self.stop()
 
     def stop(self) -> None:
-        """Ends every connection and thread; raises what a handler raised."""
+        """Ends all connections and threads; raises the first error of a handler."""
         self._stopping.set()
         self._server.shutdown()
         self._thread.join()
@@ -105,7 +105,7 @@ class FaultServer:
             raise self._errors[0]
 
     def answer(self, request: Request) -> Plan:
-        """Records a request and returns the handler's plan for it."""
+        """Records a request and returns its plan."""
         with self._lock:
             self.requests.append(request)
         try:
@@ -143,7 +143,7 @@ class FaultServer:
 
 
 class _CloseConnectionError(Exception):
-    """The plan says that the connection ends here."""
+    """The connection ends here, according to the plan."""
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -159,7 +159,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.faults.accepted()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Says nothing: tests look at `FaultServer.requests`."""
+        """Logs nothing, because tests use `FaultServer.requests`."""
 
     def _serve(self) -> None:
         with self.faults.answering():
@@ -246,7 +246,7 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 class _Threads(socketserver.ThreadingMixIn):
-    """Threads that `end_connections` brings to their end, so that the server can join them."""
+    """Threads that are ended by `end_connections`, so that the server can join them."""
 
     daemon_threads = False
     allow_reuse_address = True

@@ -1,4 +1,4 @@
-"""Jobs of several processes, as torchrun starts them, and what their ranks read."""
+"""Jobs of several processes, as started by torchrun, and the samples that their ranks read."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _RANK_SECONDS = 240
 
 
 def library(name: str) -> Any:
-    """Returns a module; a test that needs it is skipped where it is not installed."""
+    """Returns a module; skips the test if it is not installed."""
     return pytest.importorskip(
         name, reason=f"NOT TESTED: {name} is not installed (the group `interop` has it)"
     )
 
 
 def numbers(samples: Iterable[tuple[str, bytes]]) -> torch.Tensor:
-    """Collates samples of the archive to their numbers: what frameworks send to other ranks are tensors."""
+    """Collates samples of the archive to their numbers, because frameworks send tensors to other ranks."""
     return torch.tensor([int(data) for _, data in samples])
 
 
 def choose_start_method() -> None:
-    """Starts workers without the threads of a rank, where a worker that is forked beside them may hang.
+    """Starts workers without forking the threads of a rank, on Pythons where such a worker may hang.
 
-    Python before 3.10.15, and 3.11 before 3.11.10, does: https://github.com/python/cpython/issues/112275.
+    These are Python before 3.10.15, and 3.11 before 3.11.10: https://github.com/python/cpython/issues/112275.
     """
     if sys.version_info < (3, 10, 15) or (3, 11) <= sys.version_info < (3, 11, 10):
         multiprocessing.set_start_method("forkserver")
@@ -57,7 +57,7 @@ def number(sample: tuple[str, bytes]) -> int:
 
 
 def environment(rank: int, world: int, port: int) -> dict[str, str]:
-    """Returns what torchrun gives a rank, and keeps sockets on this machine."""
+    """Returns the environment of a rank as set by torchrun, with sockets on loopback only."""
     return {
         **os.environ,
         "RANK": str(rank),
@@ -79,25 +79,25 @@ def environment(rank: int, world: int, port: int) -> dict[str, str]:
 
 
 def rendezvous() -> TCPStore:
-    """Returns a store in which the ranks of a job find each other, on a free port, while it is referred to.
+    """Returns a store for the rendezvous of the ranks of a job, on a free port, while it is referenced.
 
-    torchrun has such a store, too. Where the first rank makes it, another process may take the port before.
+    torchrun has such a store, too. If the first rank created it, another process could take the port before.
     """
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 def run_ranks(program: str, world: int, folder: Path, *arguments: str) -> list[Any]:
-    """Runs a module in so many ranks, and returns what each of them reported.
+    """Runs a module in several ranks, and returns the report of each.
 
     Args:
-        program: The module's name. It gets a file to write JSON to, and the other arguments.
-        world: How many ranks.
-        folder: For the reports, and for what the ranks print.
-        arguments: For the program.
+        program: Name of the module. Its arguments are a file for its report in JSON, and `arguments`.
+        world: Number of ranks.
+        folder: Folder for the reports and the output of the ranks.
+        arguments: Further arguments of the program.
 
     Raises:
-        AssertionError: A rank failed, or did not end in time. The message has what all ranks printed, and
-            where each thread was of those that had not ended.
+        AssertionError: A rank failed, or did not end in time. The message contains the output of all ranks,
+            and the stacks of all threads of those that had not ended.
     """
     store = rendezvous()
     reports = [folder / f"rank-{rank}.json" for rank in range(world)]
@@ -137,7 +137,7 @@ def _start_rank(
 
 
 def _wait_for(ranks: list[subprocess.Popen[bytes]]) -> None:
-    """Waits until all ranks have ended, or one has failed: the others would wait for it."""
+    """Waits until all ranks have ended, or one has failed, for which the others would wait."""
     end = time.monotonic() + _RANK_SECONDS
     while time.monotonic() < end:
         codes = [rank.poll() for rank in ranks]
@@ -147,12 +147,12 @@ def _wait_for(ranks: list[subprocess.Popen[bytes]]) -> None:
 
 
 def check_coverage(ranks: list[list[list[int]]], batches: int, readers: int = 1) -> None:
-    """Checks that ranks read each sample, twice at most what padding needs, in equally many batches.
+    """Checks that ranks read each sample, only padding repeatedly, in equally many batches.
 
     Args:
-        ranks: The batches of each.
-        batches: How many there should be.
-        readers: How many in a rank pad what they read.
+        ranks: The batches of each rank.
+        batches: The expected number of batches.
+        readers: Number of readers of a rank that add padding.
     """
     assert [len(rank) for rank in ranks] == [batches] * len(ranks)
     seen = Counter(sample for rank in ranks for batch in rank for sample in batch)

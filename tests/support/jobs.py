@@ -1,4 +1,4 @@
-"""Jobs of several ranks and workers, played one after the other in this process."""
+"""Jobs of several ranks and workers, simulated one after the other in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORLDS = [(world, workers) for world in (1, 2, 4) for workers in (0, 1, 2)]
 
 @contextmanager
 def as_reader(rank, world, worker=None, workers=0, seed=0):
-    """Makes this process a rank of a job, or a worker of its loader."""
+    """Simulates a rank of a job, or a worker of its loader, in this process."""
     info, dataset = None, Placed(0)
     if worker is not None:
         info = torch_worker.WorkerInfo(
@@ -50,13 +50,13 @@ def batches_of_rank(dataset, rank, world, *, workers, batch, seed=0):
 
 
 def global_batches(datasets, workers, batch, seed=0):
-    """Returns what the ranks of a job read together, batch by batch.
+    """Returns the samples that the ranks of a job read together, for each global batch.
 
     Args:
-        datasets: That of each rank.
-        workers: Of each rank's loader.
-        batch: The loaders' batch size.
-        seed: That of the loaders' iteration.
+        datasets: The dataset of each rank.
+        workers: Number of workers of each loader.
+        batch: Batch size of the loaders.
+        seed: Seed of the iteration of the loaders.
     """
     ranks = [
         batches_of_rank(dataset, rank, len(datasets), workers=workers, batch=batch, seed=seed)

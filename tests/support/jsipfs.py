@@ -33,7 +33,7 @@ _PEER_SCRIPT = Path(__file__).with_name("jsipfs_peer.mjs")
 
 
 def why_no_jsipfs() -> str | None:
-    """Returns why tests with js-ipfs cannot run, None where they can."""
+    """Returns the reason why tests with js-ipfs cannot run; None if they can."""
     return None if os.environ.get(VARIABLE) else f"no js-ipfs: {VARIABLE} does not name its command"
 
 
@@ -63,7 +63,7 @@ class JsIpfsNode(Node):
 
 
 class JsIpfsPeer(JsIpfsNode):
-    """A js-ipfs daemon that other peers can dial, on loopback over TCP; it connects to nobody by itself.
+    """A js-ipfs daemon that other peers can dial, on loopback over TCP; it makes no connections by itself.
 
     The daemon of its command line multiplexes with mplex only; this one has yamux as well, which is an option
     of the library.

@@ -1,4 +1,4 @@
-"""Scripts of peers of the DHT, for `ScriptedPeer`: what they answer is up to a test."""
+"""Scripts of peers of the DHT for `ScriptedPeer`, with answers defined by a test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def serving(answer, protocols=(LAN_PROTOCOL, PROTOCOL), requests=None):
 
 
 def saying(*fields):
-    """Returns an answer of fields of a message."""
+    """Returns an answer with the given fields."""
 
     def answer(side, stream, _):
         side.send_data(stream, delimited(b"".join(fields)), yamux.FIN)
@@ -42,7 +42,7 @@ def saying(*fields):
 
 
 def described(address, field):
-    """Returns the field of a message that has a peer with its address."""
+    """Returns the field of a message with a peer and its address."""
     ip = bytes(map(int, address.host.split(".")))
     binary = (
         encode_varint(multiaddr.IP4)

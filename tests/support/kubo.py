@@ -19,7 +19,7 @@ _IPFS = shutil.which("ipfs")
 
 
 def why_no_kubo() -> str | None:
-    """Returns why tests with Kubo cannot run, None where they can."""
+    """Returns the reason why tests with Kubo cannot run; None if they can."""
     return None if _IPFS else "no Kubo: there is no `ipfs` on PATH"
 
 
@@ -58,7 +58,7 @@ class KuboNode(Node):
 
 
 class KuboPeer(KuboNode):
-    """A Kubo daemon that other peers can dial, on loopback over TCP; it connects to nobody by itself.
+    """A Kubo daemon that other peers can dial, on loopback over TCP; it makes no connections by itself.
 
     Attributes:
         peer_address: Its multiaddr, with its peer id.
@@ -85,7 +85,7 @@ class KuboPeer(KuboNode):
 
 
 class KuboDhtPeer(KuboPeer):
-    """A Kubo daemon that takes part in a DHT of its own, on loopback, and knows nobody at first."""
+    """A Kubo daemon in a private DHT on loopback, without peers at first."""
 
     def __init__(self, repo: Path, config: Mapping[str, Any] | None = None) -> None:
         own = {

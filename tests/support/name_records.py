@@ -1,4 +1,4 @@
-"""IPNS records made and signed here, by an encoding of their own: nothing of the library is used."""
+"""Creates and signs IPNS records independently of the library."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def head(major: int, number: int) -> bytes:
 
 
 class Key:
-    """A key of one of libp2p's kinds."""
+    """A key of a type that libp2p supports."""
 
     def __init__(self, kind: str = "ed25519") -> None:
         self.kind = kind
@@ -108,13 +108,13 @@ def record(
     """Returns a signed record.
 
     Args:
-        key: Signs it.
+        key: The key that signs it.
         value: The path.
         sequence: The version.
-        validity: Until when it is valid.
-        v1: Whether the fields for clients of version 1 are there.
-        public: The public key in the record; by default the key's own where the name is only its hash.
-        changed: Fields of the signed data that are to differ.
+        validity: The end of its validity.
+        v1: Whether it contains the fields for clients of version 1.
+        public: The public key in the record; by default that of `key` if the name is only its hash.
+        changed: Fields of the signed data that are changed.
     """
     path = value.encode() if isinstance(value, str) else value
     said: Mapping[str, Any] = {

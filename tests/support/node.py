@@ -1,7 +1,7 @@
-"""One IPFS node as a child process with a repository of its own, offline and on loopback only.
+"""An IPFS node as a child process with its own repository, offline and on loopback only.
 
-Kubo and js-ipfs say nearly the same when they are up, so one class runs both; ports are chosen by
-the system at the first start and kept by `Node.restart`.
+Kubo and js-ipfs print nearly the same when they have started, so one class runs both. Ports are
+chosen by the system at the first start and kept by `Node.restart`.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _LOOPBACK = {
 
 
 class Node(ABC):
-    """A node that lives while its ``with`` block does.
+    """A node that runs during its ``with`` block.
 
     Args:
-        repo: Where the repository is made; the folder does not exist yet.
+        repo: Folder of the repository, which does not exist yet.
         config: Settings by dotted name, such as ``{"Gateway.DeserializedResponses": False}``.
 
     Attributes:
         api: The multiaddr of the RPC API.
         gateway: The URL of the gateway, without a slash at the end.
-        process: The daemon, None while it is not running.
-        settings: What its configuration has besides the defaults, by dotted name.
+        process: The daemon; None if it is not running.
+        settings: Settings that differ from the defaults, by dotted name.
     """
 
     api: str
@@ -64,11 +64,11 @@ class Node(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Returns the program, and what stands before its first argument."""
+        """Returns the program with its leading arguments."""
 
     @abstractmethod
     def init_arguments(self) -> list[str]:
-        """Returns the arguments that make the repository."""
+        """Returns the arguments that create the repository."""
 
     def daemon_arguments(self) -> list[str]:
         return ["daemon", "--offline"]
@@ -92,14 +92,14 @@ class Node(ABC):
         self.stop()
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Writes settings, given by dotted name, that hold from the next start on."""
+        """Writes settings by dotted name, which apply from the next start on."""
         path = self.repo / "config"
         config = json.loads(path.read_text())
         merge(settings, config)
         path.write_text(json.dumps(config, indent=2))
 
     def start(self) -> None:
-        """Starts the daemon and returns when it answers."""
+        """Starts the daemon and waits until it answers."""
         self._clear_traces_of_a_killed_daemon()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -116,7 +116,7 @@ class Node(ABC):
             raise
 
     def stop(self) -> None:
-        """Ends the daemon in good order, by force where it does not comply."""
+        """Ends the daemon by a signal, and kills it if it does not end."""
         if self.process is None:
             return
         self.process.terminate()
@@ -128,14 +128,14 @@ class Node(ABC):
         self.process = None
 
     def kill(self) -> None:
-        """Ends the daemon as a crash would."""
+        """Kills the daemon."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def log(self) -> str:
-        """Returns what the daemon has printed since it was started."""
+        """Returns the output of the daemon since its start."""
         return self._log.read_text(errors="replace")
 
     def restart(self) -> None:
@@ -145,7 +145,7 @@ class Node(ABC):
         self.start()
 
     def cli(self, *args: str, input: bytes | None = None) -> bytes:  # noqa: A002 - as subprocess
-        """Runs the node's own command line and returns what it printed."""
+        """Runs a command of the node and returns its output."""
         done = subprocess.run(
             [*self.command(), *args],
             input=b"" if input is None else input,
@@ -192,7 +192,7 @@ class Node(ABC):
 
 
 def merge(settings: Mapping[str, Any], config: dict[str, Any]) -> None:
-    """Writes settings, given by dotted name, into the configuration of a node."""
+    """Writes settings by dotted name to the configuration of a node."""
     for dotted, value in settings.items():
         *parents, last = dotted.split(".")
         section = config

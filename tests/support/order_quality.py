@@ -1,4 +1,4 @@
-"""How random an order of samples is, in numbers: each compares with what a full permutation gives."""
+"""Measures of the randomness of an order of samples, compared with a full permutation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def rank_correlation(order: Sequence[int]) -> float:
 
 
 def distance_of_neighbours(order: Sequence[int]) -> float:
-    """Returns how far apart in the data consecutive samples are; 1 is as in a full permutation."""
+    """Returns the mean distance in the data of consecutive samples; 1 is that of a full permutation."""
     steps = np.abs(np.diff(np.asarray(order, dtype=np.int64)))
     return float(steps.mean() / (len(order) / 3))
 
 
 def label_entropy(order: Iterable[int], count: int, labels: int, batch: int = 64) -> float:
-    """Returns the mean entropy, in bits, of a batch's labels where the data are sorted by label."""
+    """Returns the mean entropy, in bits, of the labels of a batch if the data are sorted by label."""
     found = [
         entropy(Counter(index * labels // count for index in one)) for one in batches(order, batch)
     ]
@@ -39,7 +39,7 @@ def entropy(counts: Counter[int]) -> float:
 
 
 def batches(order: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Yields whole batches."""
+    """Yields full batches."""
     numbers = iter(order)
     while len(batch := list(islice(numbers, size))) == size:
         yield batch

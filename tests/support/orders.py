@@ -1,4 +1,4 @@
-"""Datasets of every kind of order, of the same few samples."""
+"""Datasets with the same few samples and each kind of order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.stores import Store, members
 
 
 class Sampled:
-    """A map-style dataset in the order of a sampler, as a loader reads it: like a stream."""
+    """A map-style dataset in the order of a sampler, as read by a loader, like a stream."""
 
     def __init__(self, dataset: Any, batch: int) -> None:
         self._dataset = dataset
@@ -35,7 +35,7 @@ class Sampled:
 
 
 class Made:
-    """Makes the datasets of one kind."""
+    """Creates the datasets of one kind."""
 
     def __init__(self, folder):
         store = Store(folder)

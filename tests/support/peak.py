@@ -1,4 +1,4 @@
-"""The peak of this process's own memory, for scripts that tests run."""
+"""The peak memory of this process, for scripts run by tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def peak_kib() -> int:
-    """Returns the most memory that was resident since this program started, in KiB; Linux only.
+    """Returns the peak of the resident memory since this program started, in KiB; Linux only.
 
-    What `getrusage` tells starts at the peak of whoever started the process, so that no growth is ever seen
-    below that of a large test run.
+    The peak of `getrusage` includes that of the parent process, so that growth below the peak of a large test
+    run would not be measured.
     """
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])

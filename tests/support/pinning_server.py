@@ -1,4 +1,4 @@
-"""A remote pinning service: the whole IPFS Pinning Service API over HTTP, and a place to make it fail."""
+"""A remote pinning service with the whole IPFS Pinning Service API over HTTP, with faults."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DELEGATES = ["/ip4/203.0.113.9/tcp/4001/p2p/QmServicePeerId"]
 
 
 class PinningServer(FaultServer):
-    """Serves while its ``with`` block lives.
+    """Serves during its ``with`` block.
 
     Args:
-        states: What the state of a request is each time it is looked at; the last one stays.
-        fault: Returns the answer to a request in place of the right one, None for the right one.
+        states: The states of a request, one for each query; the last one is kept.
+        fault: Returns a response that replaces the correct one; None for the correct one.
 
     Attributes:
-        pins: The requests for pins, by their identifier.
+        pins: The requests for pins by identifier.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where tests of what users run publish and read: the embedded store, or a real node, and a gateway."""
+"""Places for publishing and reading in tests: the embedded store or a real node, and a gateway."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Place(Protocol):
-    """Takes files as its users' own tools would add them.
+    """Adds files as the tools of users would.
 
     Attributes:
-        address: What to give as ``ipfs_api_address``.
-        gateway: The URL of a gateway that serves what is there.
+        address: The value for ``ipfs_api_address``.
+        gateway: The URL of a gateway that serves its content.
     """
 
     address: str
@@ -39,7 +39,7 @@ class Place(Protocol):
 
 
 class StorePlace(Store):
-    """The embedded store in a folder, and a gateway over it while its ``with`` block lives."""
+    """The embedded store in a folder, with a gateway during its ``with`` block."""
 
     gateway: str
 
@@ -56,7 +56,7 @@ class StorePlace(Store):
 
 
 class _BlocksOf(Mapping[bytes, bytes]):
-    """The blocks of a store by multihash, also those that are written later."""
+    """The current blocks of a store by multihash."""
 
     def __init__(self, folder: Path) -> None:
         self._store = FolderStore(folder)
@@ -75,7 +75,7 @@ class _BlocksOf(Mapping[bytes, bytes]):
 
 
 class NodePlace:
-    """A node, and a folder for what is added to it."""
+    """A node, with a folder for the files that are added to it."""
 
     def __init__(self, node: Node, scratch: Path) -> None:
         self.address = node.api

@@ -1,4 +1,4 @@
-"""Plugin projects as their authors have them: built without a network, installed into a folder."""
+"""Plugin projects, built without a network and installed into a folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _ROOT = Path(__file__).parents[2]
 
 @attrs.frozen
 class Installed:
-    """A project that is installed as ``pip install -e`` does it.
+    """A project installed as by ``pip install -e``.
 
     Args:
-        project: Its folder; what changes below ``src`` counts at once.
-        target: Where its metadata lie, with the entry points.
+        project: Its folder; changes below ``src`` apply immediately.
+        target: Folder of its metadata, with the entry points.
     """
 
     project: Path
     target: Path
 
     def run(self, *arguments: str | Path, cwd: Path | None = None, **extra: str) -> str:
-        """Runs Python where the project is installed, and returns what it printed."""
+        """Runs Python with the installed project, and returns its output."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd or self.project,
@@ -40,7 +40,7 @@ class Installed:
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        """Returns what a process needs to find the project, this library and its command."""
+        """Returns the environment of a process with the project, this library and its command."""
         path = [self.project / "src", self.target, _ROOT, _ROOT / "plugins"]
         commands = [Path(sys.executable).parent, os.environ["PATH"]]
         return {
@@ -52,7 +52,7 @@ class Installed:
 
 
 def install(project: Path, target: Path) -> Installed:
-    """Builds the wheel of a project with the build backend that is here, and unpacks it."""
+    """Builds the wheel of a project with the installed build backend, and unpacks it."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target],
         cwd=project,

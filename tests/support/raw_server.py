@@ -1,4 +1,4 @@
-"""A server on loopback that says any bytes at all, for what no HTTP server would send."""
+"""A server on loopback that sends arbitrary bytes, such as invalid HTTP."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class RawServer:
-    """Serves while its ``with`` block lives; one thread a connection.
+    """Serves during its ``with`` block, with one thread for each connection.
 
     Args:
-        serve: Is given each connection; what it raises of operating system errors ends the connection.
-        host: Where to listen.
+        serve: Called with each connection; an `OSError` that it raises ends the connection.
+        host: The address on which it listens.
 
     Attributes:
-        port: Where it listens.
-        url: The same.
+        port: The port on which it listens.
+        url: Its URL.
     """
 
     def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
@@ -66,7 +66,7 @@ class RawServer:
 
 
 def head_from(connection: socket.socket) -> bytes:
-    """Returns the head of a request, empty where the client has gone."""
+    """Returns the head of a request; empty if the client has closed the connection."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = connection.recv(1)
@@ -77,7 +77,7 @@ def head_from(connection: socket.socket) -> bytes:
 
 
 def saying(*pieces: bytes) -> Callable[[socket.socket], None]:
-    """Returns what answers the first request of each connection with these bytes, and then hangs up."""
+    """Returns a function that answers the first request of a connection with these bytes and closes it."""
 
     def serve(connection: socket.socket) -> None:
         head_from(connection)

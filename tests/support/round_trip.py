@@ -10,7 +10,7 @@ MEMBER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9]+")
 
 
 def there_and_back(sample, codec=None):
-    """Returns what comes back of a sample."""
+    """Returns a sample after encoding and decoding."""
     codec = codec or SampleCodec()
     encoded = codec.encode(sample, 0)
     text = schema.schema_text(encoded.schema)

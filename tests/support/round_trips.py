@@ -1,4 +1,4 @@
-"""Counts round trips by what a client sends before it has an answer; nothing depends on how fast it is."""
+"""Counts round trips by the requests that a client sends before it has a response, independently of time."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class RoundTrips:
-    """A fault of a `GatewayServer` that holds answers back until all requests of a round trip have come.
+    """A fault of a `GatewayServer` that delays responses until all requests of a round trip have arrived.
 
-    A client that waits for an answer before it sends all of them waits too long, which `check` reports.
+    A client that waits for a response before it sends all of them waits too long, which `check` reports.
 
     Args:
-        sizes: How many requests each round trip has.
-        delay: Seconds that each answer takes at least, as from a distant server.
+        sizes: Number of requests of each round trip.
+        delay: Minimum number of seconds of each response, as from a distant server.
 
     Attributes:
-        requests: What came, in the order of arrival.
+        requests: The requests in the order of arrival.
     """
 
     def __init__(self, *sizes: int, delay: float = 0.05) -> None:
@@ -46,13 +46,13 @@ class RoundTrips:
         return plan
 
     def expect(self, *sizes: int) -> None:
-        """Forgets what came so far, and expects other round trips."""
+        """Clears the recorded requests, and expects other round trips."""
         with self._arrival:
             self.requests.clear()
             self._ends = list(accumulate(sizes))
 
     def check(self) -> None:
-        """Fails where there were other round trips than expected."""
+        """Fails if the round trips were not the expected ones."""
         sent = list(map(described, self.requests))
         assert not self._late, (self._late, sent)
         assert len(sent) == self._ends[-1], sent

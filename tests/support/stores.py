@@ -1,4 +1,4 @@
-"""An embedded store in a folder, filled with content that tests make."""
+"""An embedded store in a folder, filled with content of tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_LEAVES = "unixfs-v0-2015"
 
 
 class Store:
-    """A store to publish into; `address` is what a dataset takes as ``ipfs_api_address``."""
+    """A store; `address` is the value for ``ipfs_api_address`` of a dataset."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder)
@@ -44,13 +44,13 @@ class Store:
 
 
 def blocks_in(folder: Path) -> Iterator[tuple[CID, bytes]]:
-    """Yields what the store or cache in a folder keeps."""
+    """Yields the blocks of a store or cache in a folder."""
     for path in (folder / "blocks").rglob("*"):
-        # A fetch that nobody waits for any more may still be writing, aside as ever.
+        # A fetch that is no longer awaited may still be writing a temporary file.
         if path.is_file() and not path.name.startswith(".tmp-"):
             yield CID.parse(path.name), path.read_bytes()
 
 
 def members(count: int, prefix: str = "m") -> dict[str, bytes]:
-    """Returns small members by name, each different."""
+    """Returns small, different members by name."""
     return {f"{prefix}{number:03}.txt": f"{prefix} {number}".encode() for number in range(count)}

@@ -1,4 +1,4 @@
-"""TAR headers byte by byte, in dialects that no library here writes."""
+"""TAR headers byte by byte, in dialects that no installed library writes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def header(
 def member(
     name: bytes, data: bytes = b"", kind: bytes = b"0", magic: bytes = USTAR, **at: bytes
 ) -> bytes:
-    """Returns a header with what follows it, padded."""
+    """Returns a header with its padded data."""
     return header(name, len(data), kind, magic, **at) + data + bytes(-len(data) % BLOCK)
 
 

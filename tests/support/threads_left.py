@@ -1,4 +1,4 @@
-"""Which threads of an export still run."""
+"""The running threads of an export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as trees that no importer makes but UnixFS allows: any depth, leaves mixed, bytes inside nodes."""
+"""Trees of files that no importer creates but UnixFS allows: any depth, mixed leaves, bytes in nodes."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def node(
 
 
 def of_a_leaf(_: CID, size: int) -> int:
-    """The size in storage that a leaf would have: said of an inner node it is a lie."""
+    """Returns the size in storage that a leaf would have; for an inner node it is wrong."""
     prefix, suffix = leaf_frame(NodeType.FILE, size)
     return len(prefix) + size + len(suffix)
 
 
 def chain(blocks: Blocks, data: bytes, chunk: int, kind: str = "wrapped") -> CID:
-    """Returns a file as deep as it has chunks, each node with one leaf and the rest below."""
+    """Returns a file whose depth is its number of chunks: each node has one leaf and the rest."""
     rest: list[tuple[CID, int]] = []
     for start in reversed(range(0, len(data), chunk)):
         piece = data[start : start + chunk]

@@ -1,4 +1,4 @@
-"""Follows a page of the documentation block by block, as its readers do."""
+"""Runs the steps of a page of the documentation block by block."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Follower:
     """Runs the blocks of a page in a folder: commands, files to write, and what commands should print.
 
     Args:
-        folder: Where the page starts.
-        environment: The variables of its commands.
-        install: Called with a project's folder in place of the command that installs it, and
-            returns the environment of the commands that follow; None runs that command too.
+        folder: The initial folder.
+        environment: The environment of its commands.
+        install: Called with the folder of a project instead of the command that installs it;
+            returns the environment of later commands. None runs that command too.
 
     Attributes:
-        printed: What the last commands printed.
+        printed: Output of the last commands.
     """
 
     INSTALL = "pip install -e '.[test]'\n"
@@ -42,11 +42,11 @@ class Follower:
         self.printed = ""
 
     def set(self, variable: str, value: str) -> None:
-        """Sets a variable for the commands that follow."""
+        """Sets a variable for later commands."""
         self._environment[variable] = value
 
     def do(self, block: Block) -> None:
-        """Does what a block shows."""
+        """Runs a block."""
         {"python": self._write, "sh": self._run_commands, "text": self._compare}[block.language](
             block.code
         )

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for samples of every kind that can be exported."""
+"""Hypothesis strategies for samples of all kinds that can be exported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NUMPY_RECORDS = [[("a", "<i2"), ("b", ">f4", (2,))], [("größe", "u1")], [("x",
 
 
 def containers(leaves, max_leaves=12):
-    """Samples made of these leaves, nested."""
+    """Nested samples with these leaves."""
     return st.recursive(
         leaves,
         lambda inner: st.one_of(
@@ -73,7 +73,7 @@ def tensors(draw):
 
 @st.composite
 def arrays(draw):
-    """Small arrays and numpy scalars, big-endian, structured, text and time types among them."""
+    """Small arrays and numpy scalars, including big-endian, structured, text and time types."""
     code = draw(st.sampled_from([*NUMPY_CODES, *NUMPY_RECORDS]))
     dtype = np.dtype(code)
     shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))

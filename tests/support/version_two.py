@@ -1,7 +1,7 @@
-"""Publishes datasets as version 2.0 of the form did: members are named after the position of their sample.
+"""Publishes datasets as in version 2.0 of the form, with members named after the position of their sample.
 
-The library reads such datasets and no longer writes them. `test_versions` compares the CIDs of what is made
-here with those that the library gave when it wrote version 2.0.
+The library reads such datasets and no longer writes them. `test_versions` compares the CIDs of these datasets
+with those of the library when it wrote version 2.0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What tests hand to DataLoader workers: importable there, and importing little."""
+"""Classes and functions for DataLoader workers in tests, in a module with few imports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Lines(Reader):
-    """One sample a line: the least that a format needs."""
+    """A minimal format: each line is a sample."""
 
     def samples(self, source) -> Iterator[tuple[str, bytes]]:
         for number, line in enumerate(source):
