@@ -72,7 +72,7 @@ def test_an_imported_dataset_is_a_dataset_of_torch():
     assert issubclass(ImportedDataset, Dataset)
 
 
-def test_pictures_and_labels_come_back_as_in_the_readme(exporter):
+def test_images_and_labels_of_the_readme_are_equal_after_import(exporter):
     cid = exporter.export_to_ipfs(Pictures())
     assert str(CID.parse(cid)) == cid
     imported = exporter.import_from_ipfs(f"ipfs://{cid}")
@@ -150,7 +150,7 @@ EMPTY = [
 
 
 @pytest.mark.parametrize("make", EMPTY)
-def test_a_dataset_without_samples_is_published_only_where_that_is_meant(exporter, tmp_path, make):
+def test_a_dataset_without_samples_is_published_only_if_allowed(exporter, tmp_path, make):
     with pytest.raises(ExportError, match=r"no samples|exhausted"):
         exporter.export_to_ipfs(make())
     assert not (tmp_path / "store" / "pins").exists()
@@ -184,7 +184,7 @@ NO_DATASETS = [
 
 
 @pytest.mark.parametrize(("thing", "advice"), NO_DATASETS, ids=lambda value: type(value).__name__)
-def test_what_is_no_dataset_is_refused_with_what_to_write(exporter, tmp_path, thing, advice):
+def test_values_that_are_not_datasets_are_refused_with_advice(exporter, tmp_path, thing, advice):
     with pytest.raises(ExportError, match=advice):
         exporter.export_to_ipfs(thing)
     assert not (tmp_path / "store").exists()
@@ -254,7 +254,7 @@ def test_what_was_meant_is_exported(exporter):
         assert same(list(exporter.import_from_ipfs(cid)), samples)
 
 
-def test_frames_of_an_animation_come_back_as_the_iterator_gave_them(exporter, tmp_path):
+def test_frames_of_an_animation_are_equal_to_those_of_the_iterator(exporter, tmp_path):
     frames = [Image.effect_noise((16, 16), 90).convert("P") for _ in range(4)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "a.gif") as opened:
@@ -292,7 +292,7 @@ def test_batches_go_through_a_subclass_that_transforms(exporter):
 
 @pytest.mark.parametrize(("start", "used"), [("fork", False), ("fork", True), ("forkserver", True)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_dataloader_workers_read_it(exporter, start, used):
+def test_dataloader_workers_read_an_imported_dataset(exporter, start, used):
     imported = exporter.import_from_ipfs(exporter.export_to_ipfs(Tensors()))
     if used:
         assert imported[5][1] == 5
@@ -362,7 +362,7 @@ def test_reading_what_the_original_library_published_as_a_file_warns_too(exporte
 
 
 @pytest.mark.filterwarnings("error")
-def test_nobody_is_warned_who_names_the_type_or_reads_something_else(exporter):
+def test_no_warning_if_the_type_is_named_or_other_files_are_read(exporter):
     cid = exporter.export_to_ipfs(Tensors())
     for url, kind in ((cid, "folder"), (f"{cid}/shards/00000.tar", "tar")):
         assert len(IPFSDataset(IPFSObject(url, kind), exporter._address)) > 3
@@ -395,7 +395,7 @@ def test_a_slice_of_an_imported_dataset_is_a_list(exporter):
         Labels(imported._published)[2:5]
 
 
-def test_a_car_file_that_exists_is_replaced_only_when_that_is_asked_for(tmp_path):
+def test_an_existing_car_file_is_replaced_only_if_requested(tmp_path):
     path = tmp_path / "my.car"
     first = IPFSDatasetExporter(path).export_to_ipfs([1, 2])
     before = path.read_bytes()
@@ -450,7 +450,7 @@ def _publish_original(address, shards):
     return root
 
 
-def test_what_is_no_published_dataset_is_explained(exporter):
+def test_the_error_for_an_unpublished_object_explains_the_forms(exporter):
     blocks: dict[CID, bytes] = {}
     sink = TreeSink(PROFILE, blocks.__setitem__)
     with sink.create("a.txt") as file:
@@ -554,7 +554,7 @@ def _broken_iterator(error):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have notes from Python 3.11 on")
 @pytest.mark.parametrize("make", [_Broken, _broken_iterator])
-def test_what_a_dataset_raises_names_the_sample(make, tmp_path):
+def test_errors_of_a_dataset_name_the_sample(make, tmp_path):
     error = RuntimeError("damaged file")
     with pytest.raises(RuntimeError, match="damaged file") as raised:
         IPFSDatasetExporter(tmp_path / "store").export_to_ipfs(make(error))
@@ -592,7 +592,7 @@ class _BrokenAtLast(_Broken):
 @pytest.mark.parametrize(
     "make", [lambda: RuntimeError("damaged file"), object], ids=["raised", "refused"]
 )
-def test_what_ends_an_export_tells_what_its_next_run_will_send(where, expected, make, tmp_path):
+def test_the_error_of_an_export_states_what_the_next_run_will_send(where, expected, make, tmp_path):
     error = make()
 
     class Refused(_BrokenAtLast):

@@ -86,7 +86,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_what_is_new_is_little_more_than_what_was_changed(dataset, edit):
+def test_new_blocks_are_little_larger_than_the_changes(dataset, edit):
     samples, _, size = dataset
     edited = EDITS[edit](samples, size)
     changed = sum(size + 2048 for _, number in edited if number < 0)
@@ -95,7 +95,7 @@ def test_what_is_new_is_little_more_than_what_was_changed(dataset, edit):
     assert new - changed < 0.1 * whole
 
 
-def test_scattered_changes_make_the_leaves_new_that_have_them(dataset):
+def test_scattered_changes_only_change_the_leaves_that_contain_them(dataset):
     samples, before, _ = dataset
     chosen = random.Random(7).sample(range(len(samples)), max(1, len(samples) // 100))
     edited = list(samples)
@@ -110,7 +110,7 @@ def test_scattered_changes_make_the_leaves_new_that_have_them(dataset):
 
 
 @pytest.mark.parametrize(("count", "size"), [(7000, 100), (3500, 3000)])
-def test_smaller_leaves_make_less_of_a_new_version_new(count, size):
+def test_smaller_leaves_reduce_the_new_bytes_of_a_version(count, size):
     samples = [sample(number, size) for number in range(count)]
     some = count // 100
     together = [*(sample(-n, size) for n in range(1, some + 1)), *samples[some:]]
@@ -144,7 +144,7 @@ def plain(number):
     return torch.zeros(28, 28), number
 
 
-def test_it_does_not_matter_what_the_bytes_look_like():
+def test_an_insertion_changes_few_blocks_for_plain_bytes_too():
     samples = [plain(number) for number in range(3000)]
     before, _ = blocks_of(samples)
     after, _ = blocks_of([*samples[:5], plain(-1), *samples[5:]])
@@ -175,7 +175,7 @@ def test_leaves_are_neither_small_nor_large(dataset):
     st.integers(0, 30),
     st.sampled_from([10_000, 30_000, 100_000]),
 )
-def test_shards_behind_an_insertion_soon_are_the_same(sizes, at, shard_bytes):
+def test_shards_after_an_insertion_are_soon_the_same_again(sizes, at, shard_bytes):
     samples = [sample(number, size) for number, size in enumerate(sizes)]
     edited = [*samples[:at], sample(-1, 500), *samples[at:]]
     (_, before), (_, after) = blocks_of(samples, shard_bytes), blocks_of(edited, shard_bytes)
@@ -185,7 +185,7 @@ def test_shards_behind_an_insertion_soon_are_the_same(sizes, at, shard_bytes):
     assert blocks_of(samples, shard_bytes) == blocks_of(list(samples), shard_bytes)
 
 
-def test_shards_of_many_samples_are_the_same_behind_an_insertion():
+def test_shards_of_many_samples_are_the_same_after_an_insertion():
     samples = [sample(number, 700) for number in range(6000)]
     edited = [sample(-1, 700), *samples]
     (_, before), (_, after) = blocks_of(samples, 200_000), blocks_of(edited, 200_000)

@@ -92,7 +92,7 @@ def test_no_byte_of_a_shard_is_moved_and_the_root_is_pinned_alone(tmp_path):
     assert same(list(exporter(tmp_path / "root").import_from_ipfs(cid)), SAMPLES)
 
 
-def test_nothing_is_pinned_where_that_is_asked_for(tmp_path):
+def test_nothing_is_pinned_if_requested(tmp_path):
     records = exported(tmp_path / "parts")
     cid = exporter(tmp_path / "root").assemble(records, pin=None)
     assert cid == exporter(tmp_path / "parts").assemble(records)
@@ -100,7 +100,7 @@ def test_nothing_is_pinned_where_that_is_asked_for(tmp_path):
     assert list(pins.iterdir()) == []
 
 
-def test_a_car_holds_the_directory_alone(tmp_path):
+def test_a_car_file_contains_only_the_directory(tmp_path):
     records = exported(tmp_path / "parts")
     cid = exporter(tmp_path / "root.car").assemble(records, pin="direct")
     CarStore(tmp_path / "root.car").get_block(CID.parse(cid))
@@ -155,7 +155,7 @@ def test_the_ledger_names_finished_parts(tmp_path):
     assert exporter(tmp_path / "store").assemble([halves[0], *records[2:]]) == cid
 
 
-def test_a_part_in_the_ledger_that_was_made_otherwise_is_an_error(tmp_path):
+def test_a_part_in_the_ledger_with_other_options_is_an_error(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
     exporter(tmp_path / "store").export_part(SAMPLES, part=0, ledger=ledger)
     with pytest.raises(ExportError, match=r"Part 0 was exported with profile='unixfs-v1-2025'"):
@@ -164,7 +164,7 @@ def test_a_part_in_the_ledger_that_was_made_otherwise_is_an_error(tmp_path):
         )
 
 
-def test_a_line_that_was_cut_off_counts_as_no_part(tmp_path):
+def test_a_truncated_line_of_the_ledger_is_ignored(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
     export = exporter(tmp_path / "store").export_part
     first = export(PARTS[0], part=0, ledger=ledger)
@@ -211,7 +211,7 @@ def test_a_file_that_is_no_ledger_is_an_error(tmp_path, line):
             use()
 
 
-def test_a_ledger_that_is_not_there_is_an_error_of_the_system(tmp_path):
+def test_a_missing_ledger_is_a_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         exporter(tmp_path / "store").assemble(tmp_path / "no.jsonl")
 
@@ -300,7 +300,7 @@ def test_any_change_to_a_record_makes_a_dataset_or_a_typed_error(tmp_path_factor
     assert len(exporter(store).import_from_ipfs(cid)) == 90
 
 
-def test_parts_of_samples_that_differ_are_put_together_where_that_is_meant(tmp_path):
+def test_parts_with_different_samples_are_assembled_if_allowed(tmp_path):
     row = torch.arange(3)
     samples = [(row, None), (row, "two"), (row, 3), {"x": row}, {"x": b"y" * 5000}]
     records = exported(tmp_path, [samples[:1], samples[1:3], samples[3:]])
@@ -312,7 +312,7 @@ def test_parts_of_samples_that_differ_are_put_together_where_that_is_meant(tmp_p
     assert same(imported.__getitems__([4, 0, 2, 1, 3]), [samples[n] for n in (4, 0, 2, 1, 3)])
 
 
-def test_parts_without_samples_are_a_dataset_only_where_that_is_meant(tmp_path):
+def test_parts_without_samples_are_assembled_only_if_allowed(tmp_path):
     records = exported(tmp_path, [[], []])
     with pytest.raises(ExportError, match="no samples"):
         exporter(tmp_path).assemble(records)

@@ -74,7 +74,7 @@ def test_the_exporter_has_a_name_for_all_its_pins(store):
     assert [pin.name for pin in list_pins(store)] == ["mine", "other"]
 
 
-def test_what_has_no_pins_is_named(store, tmp_path):
+def test_the_error_for_transports_without_pins_names_them(store, tmp_path):
     with pytest.raises(AddressError, match="has no pins: give a node"):
         list_pins(store)
     export(tmp_path / "a.car", name="ignored")
@@ -142,7 +142,7 @@ def test_lists_of_pins_of_every_node_are_read(body, expected):
         b"[" * 5000,
     ],
 )
-def test_a_list_of_pins_that_is_none_is_a_typed_error(body):
+def test_an_invalid_list_of_pins_is_a_typed_error(body):
     with pytest.raises(TransportError, match="pin/ls"):
         pins_of(body)
 
@@ -156,7 +156,7 @@ def pins_of(body):
             transport.close()
 
 
-def test_a_node_that_keeps_no_names_is_told_of(caplog):
+def test_a_node_without_names_of_pins_is_logged(caplog):
     def node(request):
         if request.path.endswith("pin/ls"):
             return Plan(body=lines({"Keys": {str(ONE): {"Type": "recursive"}}}))
@@ -168,7 +168,7 @@ def test_a_node_that_keeps_no_names_is_told_of(caplog):
     assert "does not support names of pins, so 'mine' is lost" in caplog.text
 
 
-def test_a_clean_up_removes_what_no_pin_needs(store):
+def test_a_clean_up_removes_blocks_without_a_pin(store):
     kept = export(store, name="kept")
     before = dict(blocks_in(store))
     gone = export(store, [bytes([number]) * 90_000 for number in range(30)])
@@ -222,7 +222,7 @@ def test_a_pin_that_may_not_be_removed_is_an_error_with_advice(store, monkeypatc
     assert list_pins(store) == [Pin(cid=CID.parse(cid))]
 
 
-def test_blocks_that_are_pinned_alone_stay_without_what_they_link_to(store):
+def test_blocks_pinned_singly_are_kept_without_their_links(store):
     cid = export(store)
     remove_pin(cid, store)
     root = CID.parse(cid)
@@ -249,7 +249,7 @@ def test_a_clean_up_removes_nothing_while_something_is_published(store):
     assert FolderStore(store).get_block(cid) == block
 
 
-def test_what_a_writer_found_there_stays_until_it_is_pinned(store):
+def test_blocks_that_a_writer_found_stay_until_they_are_pinned(store):
     cid = export(store)
     remove_pin(cid, store)
     writer = FolderStore(store)
@@ -299,7 +299,7 @@ time.sleep(100)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_what_a_killed_writer_left_is_removed(store):
+def test_blocks_of_a_killed_writer_are_removed(store):
     kept = export(store)
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{WRITER}"
     with subprocess.Popen(
@@ -314,7 +314,7 @@ def test_what_a_killed_writer_left_is_removed(store):
     assert list(IPFSDatasetExporter(store).import_from_ipfs(kept)) == SAMPLES
 
 
-def test_a_writer_waits_for_a_clean_up_and_then_writes_what_is_gone(store, monkeypatch):
+def test_a_writer_waits_for_a_clean_up_and_writes_removed_blocks_again(store, monkeypatch):
     cid = export(store)
     remove_pin(cid, store)
     removing = BlockFiles.entries
@@ -336,7 +336,7 @@ def test_a_writer_waits_for_a_clean_up_and_then_writes_what_is_gone(store, monke
 
 
 @pytest.mark.parametrize("damage", [os.unlink, lambda path: path.write_bytes(b"damaged")])
-def test_nothing_is_removed_where_it_is_not_known_what_is_needed(store, damage):
+def test_nothing_is_removed_if_a_pinned_dag_is_damaged(store, damage):
     cid = export(store)
     unneeded = make_cid(b"unneeded", RAW)
     writer = FolderStore(store)
@@ -365,7 +365,7 @@ def test_only_a_store_is_cleaned_up(tmp_path, store):
 
 
 @pytest.mark.parametrize("kind", ["store", "kubo"])
-def test_what_assemble_pins_block_by_block_is_one_pin(kind, store, request):
+def test_blocks_pinned_by_assemble_are_one_pin(kind, store, request):
     address = store if kind == "store" else request.getfixturevalue("kubo").api
     exporter = IPFSDatasetExporter(address, shard_bytes=1 << 20)
     parts = [
