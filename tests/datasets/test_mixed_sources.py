@@ -86,7 +86,7 @@ def test_a_dataset_of_lists_is_read_by_number():
     assert source.window(Lanes()) == 1
 
 
-class Foreign(IterableDataset):
+class Foreign(IterableDataset[object]):
     """A stream of another library."""
 
     def __iter__(self):

@@ -123,6 +123,7 @@ def test_a_form_can_be_given_by_class_object_or_name(registered, form):
     name, exporter = named_exporter(form, ExporterOptions())
     assert name == "lines"
     found = exporter.load(MemoryDirectory({"lines.txt": b"a\nb\n"}))
+    assert found is not None
     assert list(found.iterate(0, 2)) == ["a", "b"]
 
 
