@@ -1,4 +1,4 @@
-"""A cluster of Ray on this machine for all tests that need one, and a store that its workers read."""
+"""Fixtures: a cluster of Ray on this machine, and a store that its workers read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from tests.support.interop import ROOT
 from tests.support.stores import Store
 
-# Read when Ray is imported or started. On a busy machine the agents of a node and its first worker take
-# longer to start than Ray waits by default, after which the node ends itself. Nothing is reported to
-# anybody, and without "clusters" Ray uses the loopback interface, which no other machine reaches.
+# Ray reads them when it is imported or started. On a busy machine, the agents of a node and its first worker
+# need more time to start than the default, after which the node ends. No usage is reported, and without
+# "clusters" Ray uses only the loopback interface, which other machines cannot reach.
 SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "disabled",
@@ -34,9 +34,9 @@ os.environ.update(SETTINGS)
 
 @pytest.fixture(scope="session")
 def ray():
-    """Ray, connected to a cluster of its own, which is ended with all its processes."""
+    """Ray, connected to a new cluster; all of its processes end with the fixture."""
     module = importlib.import_module("ray")
-    # Not pytest's folder: names of sockets have at most 107 characters.
+    # The folder of pytest is too long: names of sockets have at most 107 characters.
     folder = tempfile.mkdtemp(prefix="ray-")
     paths = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
     started = module.init(
@@ -64,7 +64,7 @@ def ray():
 
 
 def processes_with(text):
-    """Returns the command lines of processes that have some text in it."""
+    """Returns the command lines of processes that contain a text."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,4 +1,4 @@
-"""The datasource's tasks, run in this process: rows, estimates, errors."""
+"""The tasks of the datasource, run in this process: rows, estimates and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = {f"{number:02}.bin": noise(20_000, number) for number in range(50)}
 
 
 def read(source):
-    """Runs the tasks as other processes would, and returns the rows of each."""
+    """Runs the tasks, after pickling them as Ray does, and returns the rows of each."""
     found = []
     for task in source.get_read_tasks(7):
         again = pickle.loads(pickle.dumps(task))
@@ -59,7 +59,7 @@ def test_an_archive_is_read_by_several_tasks(store, archive):
     assert files == (f"ipfs://{source.splits[0].cids[0]}",)
 
 
-def test_several_objects_are_read_one_after_the_other(store, archive):
+def test_several_objects_are_read_in_order(store, archive):
     objects = [archive, IPFSObject(store.file(b"text")), store.file(tar_bytes(FILES))]
     found = joined(read(ipfs_dataset_ray.IPFSDatasource(objects, store.address)))
     assert len(found) == 101
@@ -67,7 +67,7 @@ def test_several_objects_are_read_one_after_the_other(store, archive):
     assert found[50]["bytes"] == b"text"
 
 
-def test_a_published_dataset_has_its_fields_as_columns(store, published):
+def test_fields_of_a_published_dataset_become_columns(store, published):
     source = ipfs_dataset_ray.IPFSDatasource(
         published, store.address, split_bytes="100K", columns=["image", "label"]
     )
@@ -89,7 +89,7 @@ def test_a_transform_runs_in_the_tasks(store, published):
     assert joined(read(source))[3]["0"].tolist() == [[6.0] * 4] * 4
 
 
-def test_a_tar_is_cut_as_its_size_asks_for_with_an_index(store):
+def test_a_tar_is_divided_by_its_size_with_index(store):
     cid = store.file(tar_bytes(FILES), SMALL_LEAVES)
     few = ipfs_dataset_ray.IPFSDatasource(cid, store.address, split_bytes="100K")
     assert [split.rows for split in few.splits] == [None] * 3
@@ -98,13 +98,13 @@ def test_a_tar_is_cut_as_its_size_asks_for_with_an_index(store):
     assert joined(read(many)) == joined(read(few))
 
 
-def test_a_row_limit_is_kept(store, archive):
+def test_a_row_limit_ends_the_task(store, archive):
     source = ipfs_dataset_ray.IPFSDatasource(archive, store.address)
     (task,) = source.get_read_tasks(1, per_task_row_limit=3)
     assert len(list(rows.samples_of(task(), None))) == 3
 
 
-def test_what_is_wrong_is_known_before_the_first_task(store):
+def test_wrong_arguments_and_damaged_objects_raise_before_the_first_task(store):
     with pytest.raises(TypeError, match="unknown option memroy"):
         ipfs_dataset_ray.IPFSDatasource("bafkqaaa", store.address, memroy=1)
     with pytest.raises(ValueError, match="size of splits"):
@@ -114,8 +114,16 @@ def test_what_is_wrong_is_known_before_the_first_task(store):
         ipfs_dataset_ray.IPFSDatasource(IPFSObject(damaged, "zip"), store.address)
 
 
-def test_a_sink_needs_an_address_and_known_options(store):
+def test_a_sink_without_address_or_with_unknown_options_raises_an_error(store):
     with pytest.raises(ValueError, match="at least one node"):
         ipfs_dataset_ray.IPFSDatasink([])
     with pytest.raises(TypeError, match="unknown option shard_size"):
         ipfs_dataset_ray.IPFSDatasink(store.address, shard_size=1)
+
+
+@pytest.mark.parametrize("kind", ["IPFSDatasource", "IPFSDatasink"])
+@pytest.mark.parametrize(("columns", "message"), [([], "is empty"), (["a", "a"], "'a' twice")])
+def test_empty_and_repeated_columns_are_refused(store, kind, columns, message):
+    arguments = ["bafkqaaa", store.address] if kind == "IPFSDatasource" else [store.address]
+    with pytest.raises(ValueError, match=f"columns= .*{message}"):
+        getattr(ipfs_dataset_ray, kind)(*arguments, columns=columns)

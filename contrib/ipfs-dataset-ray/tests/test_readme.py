@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for the CIDs and the address."""
+"""The examples of README.md run as written, except for the CIDs and the address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_examples_run_as_written(ray, store, capsys):
+def test_the_examples_of_the_readme_run(ray, store, capsys):
     exporter = IPFSDatasetExporter(store.address, progress=False)
     digits = [(torch.full((1, 8, 8), number / 100), number % 10) for number in range(40)]
     published = exporter.export_to_ipfs(digits)

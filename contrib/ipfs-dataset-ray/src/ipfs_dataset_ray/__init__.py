@@ -1,4 +1,4 @@
-"""Datasets in IPFS as a datasource and a datasink of Ray Data."""
+"""A datasource and a datasink of Ray Data for datasets in IPFS."""
 
 from __future__ import annotations
 

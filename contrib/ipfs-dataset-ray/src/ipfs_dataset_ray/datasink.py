@@ -1,4 +1,4 @@
-"""Publishes a Ray dataset: each task its part, and the driver the whole, without moving the parts' bytes."""
+"""The datasink: each task publishes a part of a dataset, and the driver combines the parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray.data.datasource import Datasink
 
 from ipfs_dataset import IPFSDatasetExporter
+from ipfs_dataset_core import selected_names
 from ipfs_dataset_ray.rows import samples_of
 
 if TYPE_CHECKING:
@@ -23,23 +24,28 @@ log = logging.getLogger(__name__)
 
 
 class IPFSDatasink(Datasink[str]):
-    """Publishes the rows as one dataset, for `ray.data.Dataset.write_datasink`.
+    """Publishes the rows of a Ray dataset as one dataset, for `ray.data.Dataset.write_datasink`.
 
-    Every task writes the shards of its rows to a node and pins them there; a task that is run again writes
-    the same. Then the driver writes the directory and the manifest, and `cid` is that of the dataset.
+    Each task writes the shards of its rows to a node and pins them there. If a task is run again, it writes
+    the same shards. Then the driver writes the manifest and the directory; the shards are not moved.
 
     Attributes:
-        cid: Of the dataset, None until it is published.
+        cid: The CID of the dataset; None until it is published.
 
     Args:
-        addresses: Nodes or stores to publish to, as of `IPFSDatasetExporter`, each reachable from every
-            machine of the cluster. Tasks take them in turn. The directory goes to the first of them.
-        columns: Which columns make a sample, a tuple in this order; by default all, as a dict.
-        pin: How the first node pins the dataset: ``"recursive"``, for which it fetches the shards that it
-            lacks, ``"direct"``, the directory alone, or None. By default ``"recursive"`` for one address and
-            ``"direct"`` for several, whose nodes pin the shards that they have. Where one address is each
-            machine's own node, ``"direct"`` is right as well.
-        **options: What `IPFSDatasetExporter` takes, such as ``shard_bytes=``.
+        addresses: The nodes or stores to publish to, as for `IPFSDatasetExporter`. All machines of the
+            cluster must reach them. The tasks use them in turn; the directory is written to the first one.
+        columns: The columns that make a sample, which is a tuple in this order. By default, a sample is a
+            dict of all columns.
+        pin: How the first node pins the dataset: ``"recursive"``, which makes it fetch the shards that it
+            does not have, ``"direct"``, which pins only the directory, or None. By default, ``"recursive"``
+            for one address, and ``"direct"`` for several, whose nodes pin their own shards. Pass ``"direct"``
+            if the address is the own node of each machine.
+        **options: Options of `IPFSDatasetExporter`, such as ``shard_bytes=``.
+
+    Raises:
+        ValueError: There is no address, or `columns` is empty or has a name twice.
+        TypeError: An option is unknown.
     """
 
     cid: str | None
@@ -55,26 +61,26 @@ class IPFSDatasink(Datasink[str]):
         super().__init__()
         given = [addresses] if isinstance(addresses, (str, os.PathLike)) else list(addresses)
         if not given:
-            raise ValueError("addresses has at least one node or store to publish to")
+            raise ValueError("addresses is empty: pass at least one node or store to publish to")
         self._addresses = [os.fspath(address) for address in given]
-        self._columns = None if columns is None else list(columns)
+        self._columns = selected_names(columns, "columns=")
         several = len(self._addresses) > 1
         self._pin = ("direct" if several else "recursive") if pin == "by addresses" else pin
         self._options = {"progress": False, **options}
-        self._exporter(0)  # what is wrong with the options is known before the first task
+        self._exporter(0)  # raises errors about options before the first task starts
         self.cid = None
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> str:
-        """Publishes the rows of one task, and returns the record of its part as JSON."""
+        """Publishes the rows of one task as a part, and returns the record of the part as JSON."""
         exporter = self._exporter(ctx.task_idx)
         samples = samples_of(blocks, self._columns)
         return json.dumps(exporter.export_part(samples, part=ctx.task_idx))
 
     def on_write_complete(self, write_result: WriteResult[str]) -> None:
-        """Puts the parts together."""
+        """Combines the parts to the dataset."""
         found = [json.loads(record) for record in write_result.write_returns if record is not None]
         found.sort(key=lambda record: record["part"])
-        # A number is missing where Ray had no rows for a task.
+        # The numbers of tasks for which Ray had no rows are missing.
         records = [{**record, "part": number} for number, record in enumerate(found)]
         self.cid = self._exporter(0).assemble(records, pin=self._pin)  # type: ignore[arg-type]
         log.info(

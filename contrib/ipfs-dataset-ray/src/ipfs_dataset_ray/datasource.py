@@ -1,4 +1,4 @@
-"""Reads objects and published datasets of IPFS into a Ray dataset: a task for each split."""
+"""The datasource: objects and published datasets, each split of which is a task of Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from ipfs_dataset import IPFSDataset, IPFSIterableDataset, load
-from ipfs_dataset_ray.rows import block_of, row_of_file, row_of_sample, weight
+from ipfs_dataset_core import selected_names
+from ipfs_dataset_ray.rows import block_of, row_bytes, row_of_file, row_of_sample
 
 if TYPE_CHECKING:
     import os
@@ -21,29 +22,33 @@ if TYPE_CHECKING:
 
     from ipfs_dataset import DatasetSplit, IPFSObject
 
-# Rows are handed to Ray in blocks of about so many bytes. Ray joins them to blocks of the size that it wants.
+# The approximate size of the blocks that tasks yield. Ray combines them to blocks of the size that it needs.
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 4096
 
 
 class IPFSDatasource(Datasource):
-    """What is at a CID or URL, for `ray.data.read_datasource`.
+    """Reads objects or a published dataset, for `ray.data.read_datasource`.
 
-    A published dataset has its fields as columns. An archive, a folder or a file has ``name`` and ``bytes``.
-    The number of samples and their bytes come from manifests, directories and indexes, without reading any.
-    Every byte is verified in the task that reads it.
+    The columns are the fields of a published dataset, or ``name`` and ``bytes`` for an archive, a folder or a
+    file. The numbers of samples and bytes come from manifests, directories and indexes; no sample is read for
+    them. Each task verifies every byte that it reads.
 
     Args:
-        url: Any form of URL of an object in IPFS, an `IPFSObject`, or several objects.
-        address: Where to read, as for `ipfs_dataset.load`: an address that all machines of the cluster can
-            reach.
-        split_bytes: About how many bytes a task reads.
-        columns: The names of the columns that the parts of samples become, where these are tuples.
-        transform: Applied to the data of each sample in the task that reads it, as by `ipfs_dataset.load`.
-        target_transform: Likewise, to what goes with the data.
-        index: Whether the headers of TARs are read in the driver, to cut each in as many tasks as its size
-            asks for, with numbers of rows. By default a TAR is at most three tasks.
-        **options: What `ipfs_dataset.load` takes, such as ``gateways=``, ``cache_dir=`` and ``decoders=``.
+        url: A URL or CID of an object in IPFS, an `IPFSObject`, or several of these.
+        address: The source, as for `ipfs_dataset.load`. All machines of the cluster must reach it.
+        split_bytes: The approximate number of bytes that a task reads.
+        columns: The names of the columns for the parts of samples, if these are tuples.
+        transform: As for `ipfs_dataset.load`; the tasks apply it to the data of each sample.
+        target_transform: As for `ipfs_dataset.load`; the tasks apply it to the target of each sample.
+        index: Whether the driver reads the headers of TARs, so that each TAR is divided by its size and the
+            numbers of rows are known. By default, a TAR is read by at most three tasks.
+        **options: Options of `ipfs_dataset.load`, such as ``gateways=``, ``cache_dir=`` and ``decoders=``.
+
+    Raises:
+        ValueError: `columns` is empty or has a name twice, or `split_bytes` is not a size.
+        TypeError: An option is unknown.
+        FormatError: An object is damaged.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class IPFSDatasource(Datasource):
         **options: Any,
     ) -> None:
         super().__init__()
+        self._columns = selected_names(columns, "columns=")
         given: dict[str, Any] = {
             **options,
             "transform": transform,
@@ -74,15 +80,14 @@ class IPFSDatasource(Datasource):
         finally:
             dataset.close()
         self._published = not isinstance(dataset, (IPFSDataset, IPFSIterableDataset))
-        self._columns = None if columns is None else tuple(columns)
 
     @property
     def splits(self) -> list[DatasetSplit]:
-        """What each task reads."""
+        """The split that each task reads."""
         return list(self._splits)
 
     def estimate_inmemory_data_size(self) -> int:
-        """Returns how many bytes the samples have as they are stored."""
+        """Returns the size of the samples in bytes, as they are stored."""
         return sum(split.bytes for split in self._splits)
 
     def get_read_tasks(
@@ -91,7 +96,7 @@ class IPFSDatasource(Datasource):
         per_task_row_limit: int | None = None,
         data_context: DataContext | None = None,
     ) -> list[ReadTask]:
-        """Returns a task for each split, whatever parallelism is asked for: ``split_bytes`` decides."""
+        """Returns a task for each split: ``split_bytes`` determines their number, not `parallelism`."""
         return [
             ReadTask(
                 ReadSplit(split, self._columns, published=self._published),
@@ -109,19 +114,19 @@ class IPFSDatasource(Datasource):
 
 @attrs.frozen
 class ReadSplit:
-    """Reads one split in a task.
+    """The function of a task, which reads one split.
 
     Args:
-        split: What to read.
-        columns: The names of columns.
-        published: Whether the samples are those of a published dataset, or of files.
+        split: The split.
+        columns: The names of the columns, None for the default ones.
+        published: Whether the samples are those of a published dataset rather than of files.
     """
 
     split: DatasetSplit
-    columns: tuple[str, ...] | None
+    columns: list[str] | None
     published: bool = attrs.field(kw_only=True)
 
-    # Ray names a function that is large when it is pickled.
+    # Ray shows this name in its warning about a function that is large when it is pickled.
     __name__ = "read_split"
 
     def __call__(self) -> Iterator[Block]:
@@ -130,13 +135,13 @@ class ReadSplit:
         row_of = row_of_sample if self.published else row_of_file
         with self.split:
             rows: list[dict[str, Any]] = []
-            together = 0
+            size = 0
             for sample in self.split:
                 row = row_of(sample, self.columns)
                 rows.append(row)
-                together += weight(row)
-                if together >= _BLOCK_BYTES or len(rows) >= _BLOCK_ROWS:
+                size += row_bytes(row)
+                if size >= _BLOCK_BYTES or len(rows) >= _BLOCK_ROWS:
                     yield block_of(rows)
-                    rows, together = [], 0
+                    rows, size = [], 0
             if rows:
                 yield block_of(rows)

@@ -1,4 +1,4 @@
-"""Samples as rows of columns, which is what Ray Data moves, and rows as samples."""
+"""Conversion of samples to rows of columns, which Ray Data uses, and of rows to samples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from ray.data.block import BlockAccessor
+
+from ipfs_dataset_core import repeated_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,37 +24,41 @@ def row_of_file(sample: tuple[str, Any], columns: Sequence[str] | None) -> dict[
 
     Args:
         sample: The sample.
-        columns: The names of both columns; by default ``name`` and ``bytes``. A value that is a dict has a
-            column for each key by default, and ``value`` is the column of any other than bytes.
+        columns: The names of both columns. By default, these are ``name`` and, for a value of bytes,
+            ``bytes``; for a dict, a column for each key, of which ``name`` replaces the name of the sample;
+            for any other value, ``value``.
+
+    Raises:
+        TypeError: The value is an open file.
+        ValueError: The number of columns is wrong, or two values would have the same column.
     """
     name, value = sample
     if hasattr(value, "read") and hasattr(value, "seek"):
         raise TypeError(
-            f"{name!r} is an open file, which stays in its process: read it as bytes, not as PLAIN_STREAM"
+            f"{name!r} is an open file, which cannot leave its process: read it as bytes, not as PLAIN_STREAM"
         )
     if columns is not None:
         return row_of_sample(sample, columns)
-    row = {NAME: name}
     if isinstance(value, dict):
-        row.update(_flattened(value))
-    else:
-        row.update(_flattened({BYTES if isinstance(value, bytes) else VALUE: value}))
-    return row
+        return {NAME: name, **_row(value)}
+    return _row({NAME: name, BYTES if isinstance(value, bytes) else VALUE: value})
 
 
 def row_of_sample(sample: Any, columns: Sequence[str] | None) -> dict[str, Any]:
     """Returns the row of a sample of a published dataset.
 
     Args:
-        sample: A tuple has a column for each part, a dict for each key, anything else is one column.
-        columns: The names of the parts of a tuple, by default their numbers; one name for what is no
-            container, by default ``value``.
+        sample: The sample. A tuple has a column for each part, a dict one for each key, and any other value
+            is one column.
+        columns: The names of the columns of a tuple, by default the numbers of its parts; or one name for any
+            value other than a tuple or dict, by default ``value``.
 
     Raises:
-        ValueError: There are not as many names as the sample has parts.
+        ValueError: The number of columns is not that of the parts, two values would have the same column, or
+            there are no values.
     """
     if isinstance(sample, dict):
-        return dict(_flattened(sample))
+        return _not_empty(_row(sample))
     parts = sample if isinstance(sample, tuple) else (sample,)
     if columns is None:
         names = [VALUE] if not isinstance(sample, tuple) else list(map(str, range(len(parts))))
@@ -62,11 +68,38 @@ def row_of_sample(sample: Any, columns: Sequence[str] | None) -> dict[str, Any]:
         raise ValueError(
             f"columns names {len(names)} parts ({', '.join(names)}), and a sample has {len(parts)}"
         )
-    return dict(_flattened(dict(zip(names, parts, strict=True))))
+    return _not_empty(_row(dict(zip(names, parts, strict=True))))
+
+
+def _not_empty(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row after checking that it has columns: Ray would silently drop one without any."""
+    if not row:
+        raise ValueError(
+            "a sample has no values, and a row needs at least one column: leave it out, or give it a value "
+            "with transform="
+        )
+    return row
+
+
+def _row(values: dict[Any, Any]) -> dict[str, Any]:
+    """Returns a row with a column for each value in a sample.
+
+    Raises:
+        ValueError: Two values would have the same column.
+    """
+    pairs = list(_flattened(values))
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        repeated = repeated_name([name for name, _ in pairs])
+        raise ValueError(
+            f"two values of a sample have the column {repeated!r}, of which one would be lost: rename a key "
+            "with transform="
+        )
+    return row
 
 
 def _flattened(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields a column for each value; those of dicts and tuples inside are called ``outer.inner``."""
+    """Yields a column for each value; those inside dicts and tuples have names like ``outer.inner``."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, tuple):
@@ -78,10 +111,10 @@ def _flattened(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def as_column_value(value: Any) -> Any:
-    """Returns a value as a column holds it: arrays for tensors and images, in lists as well."""
+    """Returns a value as it is stored in a column: tensors and images become arrays, also inside lists."""
     if isinstance(value, torch.Tensor):
         plain = value.detach().resolve_conj().resolve_neg().cpu()
-        if plain.dtype == torch.bfloat16:  # NumPy has none, and these are float32 with fewer digits
+        if plain.dtype == torch.bfloat16:  # NumPy lacks this type; float32 has all of its values
             plain = plain.float()
         return plain.numpy()[()]
     if isinstance(value, list):
@@ -92,28 +125,28 @@ def as_column_value(value: Any) -> Any:
 
 
 def _pixels(image: Any) -> np.ndarray[Any, Any]:
-    """Returns the pixels of an image of Pillow; a palette's numbers would mean nothing without it."""
+    """Returns the pixels of a Pillow image. Numbers of a palette become colours, because it is not stored."""
     if image.mode in ("P", "PA"):
         transparent = image.mode == "PA" or "transparency" in image.info
         image = image.convert("RGBA" if transparent else "RGB")
     return np.array(image)
 
 
-def weight(row: dict[str, Any]) -> int:
-    """Returns about how many bytes of memory a row takes."""
-    return sum(map(_weight, row.values())) + 16
+def row_bytes(row: dict[str, Any]) -> int:
+    """Returns the approximate size of a row in memory, in bytes."""
+    return sum(map(_value_bytes, row.values())) + 16
 
 
-def _weight(value: Any) -> int:
+def _value_bytes(value: Any) -> int:
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, list):
-        return sum(map(_weight, value))
+        return sum(map(_value_bytes, value))
     return int(getattr(value, "nbytes", 8))
 
 
 def block_of(rows: Sequence[dict[str, Any]]) -> Block:
-    """Returns rows as a block of Ray Data; a column that a row lacks is None there."""
+    """Returns rows as a block of Ray Data, with None for the columns that a row lacks."""
     names = dict.fromkeys(name for row in rows for name in row)
     return BlockAccessor.batch_to_block(
         {name: _column([row.get(name) for row in rows]) for name in names}
@@ -122,25 +155,25 @@ def block_of(rows: Sequence[dict[str, Any]]) -> Block:
 
 def _column(values: list[Any]) -> Any:
     if all(isinstance(value, np.ndarray) for value in values):
-        alike = len({(value.shape, value.dtype) for value in values}) == 1
-        # Of other types, such as complex numbers, Ray has no tensors; it pickles each array.
-        if alike and values[0].dtype.kind in "biuf":
+        are_alike = len({(value.shape, value.dtype) for value in values}) == 1
+        # Ray has no tensors of other types, such as complex numbers, and pickles each array.
+        if are_alike and values[0].dtype.kind in "biuf":
             return np.stack(values)
         return _objects(values)
     if all(isinstance(value, np.generic) for value in values):
-        kinds = {value.dtype for value in values}
-        return np.array(values, dtype=kinds.pop()) if len(kinds) == 1 else _objects(values)
-    kinds_of_values = {type(value) for value in values}
+        dtypes = {value.dtype for value in values}
+        return np.array(values, dtype=dtypes.pop()) if len(dtypes) == 1 else _objects(values)
+    kinds = {type(value) for value in values}
     for kind, dtype in ((bool, np.bool_), (float, np.float64)):
-        if kinds_of_values == {kind}:
+        if kinds == {kind}:
             return np.array(values, dtype=dtype)
-    if kinds_of_values == {int} and all(-(1 << 63) <= value < 1 << 63 for value in values):
+    if kinds == {int} and all(-(1 << 63) <= value < 1 << 63 for value in values):
         return np.array(values, dtype=np.int64)
     return _objects(values)
 
 
 def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
-    # Not np.array(values), which would make one array of values that are lists or arrays of one shape.
+    # np.array(values) would combine lists, or arrays of the same shape, to one array.
     column = np.empty(len(values), dtype=object)
     for number, value in enumerate(values):
         column[number] = value
@@ -148,14 +181,14 @@ def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
 
 
 def samples_of(blocks: Iterable[Block], columns: Sequence[str] | None) -> Iterator[Any]:
-    """Yields the samples that rows are published as.
+    """Yields the samples for the rows of blocks.
 
     Args:
         blocks: Blocks of Ray Data.
-        columns: Which columns make a sample, a tuple in their order; by default all, a dict.
+        columns: The columns that make a sample, which is a tuple in this order; None for a dict of all.
 
     Raises:
-        ValueError: There is no such column.
+        ValueError: The rows lack one of the columns.
     """
     for block in blocks:
         accessor: Any = BlockAccessor.for_block(block)
