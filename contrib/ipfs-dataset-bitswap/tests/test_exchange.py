@@ -1,4 +1,4 @@
-"""However peers fail: every block that a peer has arrives once, or a typed error names the peers."""
+"""Fetching blocks from peers that fail: each block arrives once, or a typed error names the peers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ipfs_dataset_bitswap import peers
+from ipfs_dataset_bitswap import flood_guard
 from ipfs_dataset_bitswap.exchange import Exchange
+from ipfs_dataset_bitswap.flood_guard import MAX_UNREQUESTED
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
+from ipfs_dataset_bitswap.link import MAX_WANTS
 from ipfs_dataset_bitswap.messages import Entry, Message, encode_message, encode_wantlist
-from ipfs_dataset_bitswap.peers import MAX_UNREQUESTED, MAX_WANTS
 
 from ipfs_dataset_core import (
     CID,
@@ -51,7 +52,7 @@ def all_with(fault):
 
 
 def eventually(condition):
-    """Waits for what another thread does."""
+    """Waits until another thread has made a condition true."""
     end = time.monotonic() + SECONDS
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
@@ -72,7 +73,7 @@ def opened():
         one.close()
 
 
-def test_one_peer_gives_all_blocks_over_one_connection(opened):
+def test_blocks_of_one_peer_are_fetched_over_one_connection(opened):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     assert exchange.get_block(CIDS[3]) == BLOCKS[CIDS[3]]
@@ -82,7 +83,7 @@ def test_one_peer_gives_all_blocks_over_one_connection(opened):
     assert len(peer.asked) == 1 + len(CIDS)
 
 
-def test_who_has_the_data_is_asked_first_and_each_block_comes_from_one_peer(opened):
+def test_blocks_are_requested_once_from_peers_that_have_data(opened):
     having, lacking = ScriptedPeer("having", BLOCKS), ScriptedPeer("lacking", {})
     other = ScriptedPeer("other", BLOCKS)
     exchange = opened(lacking, having, other, timeout=SECONDS)
@@ -96,14 +97,14 @@ def test_who_has_the_data_is_asked_first_and_each_block_comes_from_one_peer(open
     assert exchange.unrequested == exchange.duplicates == 0
 
 
-def test_a_peer_that_is_told_to_lack_much_is_asked_again_for_what_nobody_else_has(opened):
+def test_a_peer_that_lacks_many_blocks_is_used_for_those_that_only_it_has(opened):
     half = {cid: BLOCKS[cid] for cid in CIDS[::2]}
     rest = {cid: BLOCKS[cid] for cid in CIDS[1::2]}
     exchange = opened(ScriptedPeer("half", half), ScriptedPeer("rest", rest))
     assert dict(exchange.get_blocks(CIDS)) == BLOCKS
 
 
-def test_a_block_that_comes_in_place_of_a_statement_counts(opened):
+def test_a_block_sent_instead_of_have_is_delivered(opened):
     exchange = opened(*(ScriptedPeer(str(n), BLOCKS, inline=1 << 20) for n in range(3)))
     assert exchange.get_block(CIDS[0]) == BLOCKS[CIDS[0]]
     assert dict(exchange.get_blocks(CIDS)) == BLOCKS
@@ -111,7 +112,7 @@ def test_a_block_that_comes_in_place_of_a_statement_counts(opened):
 
 
 @pytest.mark.parametrize("codec", [RAW, DAG_PB])
-def test_the_empty_block_needs_no_peer(opened, codec):
+def test_the_empty_block_is_not_requested(opened, codec):
     """Kubo answers DONT_HAVE for it."""
     empty, peer = make_cid(b"", codec), ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
@@ -120,7 +121,7 @@ def test_the_empty_block_needs_no_peer(opened, codec):
     assert [entry.cid for entry in peer.asked] == [CIDS[0].to_bytes()]
 
 
-def test_what_no_peer_has_is_not_found_and_left_out_of_batches(opened):
+def test_a_block_that_no_peer_has_is_not_found_and_left_out_of_batches(opened):
     absent = make_cid(b"absent", RAW)
     exchange = opened(ScriptedPeer("one", BLOCKS), ScriptedPeer("two", {}))
     with pytest.raises(ObjectNotFoundError, match=f"block {absent}: .*peer .*; peer "):
@@ -139,7 +140,7 @@ def test_what_no_peer_has_is_not_found_and_left_out_of_batches(opened):
         (JUNK, LimitError, "peer one: sent 70 blocks"),
     ],
 )
-def test_a_peer_that_fails_is_named(opened, fault, error, message):
+def test_an_error_names_the_peer_that_failed(opened, fault, error, message):
     timeout = 0.3 if fault == SILENT else SECONDS
     exchange = opened(ScriptedPeer("one", BLOCKS, all_with(fault)), timeout=timeout)
     with pytest.raises(error, match=message):
@@ -150,14 +151,14 @@ def test_a_peer_that_fails_is_named(opened, fault, error, message):
 
 
 @pytest.mark.parametrize("fault", [SILENT, DAMAGES, BREAKS, LACKS, JUNK])
-def test_another_peer_gives_what_one_does_not(opened, fault):
+def test_blocks_that_a_peer_fails_to_send_are_fetched_from_another(opened, fault):
     failing, good = ScriptedPeer("one", BLOCKS, all_with(fault)), ScriptedPeer("two", BLOCKS)
     exchange = opened(failing, good)
     assert dict(exchange.get_blocks(CIDS)) == BLOCKS
     assert exchange.get_block(CIDS[0]) == BLOCKS[CIDS[0]]
 
 
-def test_a_peer_that_cannot_be_reached_is_named_and_no_obstacle(opened):
+def test_an_unreachable_peer_is_named_and_replaced_by_another(opened):
     away = ScriptedPeer("away", BLOCKS, unreachable=True)
     with pytest.raises(TransportError, match="peer away cannot be reached") as caught:
         opened(away).get_block(CIDS[0])
@@ -165,7 +166,7 @@ def test_a_peer_that_cannot_be_reached_is_named_and_no_obstacle(opened):
     assert dict(opened(away, ScriptedPeer("two", BLOCKS)).get_blocks(CIDS)) == BLOCKS
 
 
-def test_a_connection_that_the_peer_closed_is_made_anew(opened):
+def test_a_connection_that_the_peer_closed_is_replaced(opened):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     for cid in CIDS[:4]:
@@ -175,7 +176,7 @@ def test_a_connection_that_the_peer_closed_is_made_anew(opened):
     assert len(peer.connections) >= 4
 
 
-def test_blocks_that_nobody_requested_are_dropped_and_counted(opened):
+def test_unrequested_blocks_are_dropped_and_counted(opened):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     assert exchange.get_block(CIDS[0]) == BLOCKS[CIDS[0]]
@@ -194,9 +195,9 @@ def test_blocks_that_nobody_requested_are_dropped_and_counted(opened):
         connection.send(flood)
 
 
-def test_a_flood_beside_blocks_ends_the_connection(opened, monkeypatch):
-    monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 1 << 20)
-    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 0)
+def test_a_flood_of_statements_closes_the_connection(opened, monkeypatch):
+    monkeypatch.setattr(flood_guard, "MAX_UNREQUESTED_BYTES", 1 << 20)
+    monkeypatch.setattr(flood_guard, "_OVERHEAD_PER_SECOND", 0)
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -207,9 +208,9 @@ def test_a_flood_beside_blocks_ends_the_connection(opened, monkeypatch):
         peer.connections[0].send_bytes(lines)
 
 
-def test_messages_that_hold_nothing_are_a_flood_too(opened, monkeypatch):
-    monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 64 << 10)
-    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 0)
+def test_a_flood_of_empty_messages_closes_the_connection(opened, monkeypatch):
+    monkeypatch.setattr(flood_guard, "MAX_UNREQUESTED_BYTES", 64 << 10)
+    monkeypatch.setattr(flood_guard, "_OVERHEAD_PER_SECOND", 0)
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -223,10 +224,10 @@ def test_messages_that_hold_nothing_are_a_flood_too(opened, monkeypatch):
         send_nothing()
 
 
-def test_the_wants_of_a_busy_peer_are_no_flood(opened, monkeypatch):
-    """A node sends what it wants itself to all whom it knows, for as long as it is connected."""
-    monkeypatch.setattr(peers, "MAX_UNREQUESTED_BYTES", 64 << 10)
-    monkeypatch.setattr(peers, "_OVERHEAD_PER_SECOND", 1 << 40)
+def test_the_wants_of_a_busy_peer_are_not_a_flood(opened, monkeypatch):
+    """A node sends its own wants to all of its peers, as long as they are connected."""
+    monkeypatch.setattr(flood_guard, "MAX_UNREQUESTED_BYTES", 64 << 10)
+    monkeypatch.setattr(flood_guard, "_OVERHEAD_PER_SECOND", 1 << 40)
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -237,7 +238,7 @@ def test_the_wants_of_a_busy_peer_are_no_flood(opened, monkeypatch):
     assert len(peer.connections) == 1
 
 
-def test_a_block_that_comes_again_and_again_ends_the_connection(opened):
+def test_a_block_that_is_sent_too_often_closes_the_connection(opened):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -252,7 +253,7 @@ def test_a_block_that_comes_again_and_again_ends_the_connection(opened):
         send_again(10)
 
 
-def test_a_peer_that_sends_every_block_twice_is_borne(opened):
+def test_a_peer_may_send_every_block_twice(opened):
     blocks = {make_cid(data, RAW): data for data in (b"%d" % n for n in range(3 * MAX_UNREQUESTED))}
     peer = ScriptedPeer("one", blocks)
     answer = peer.answer
@@ -269,7 +270,7 @@ def test_a_peer_that_sends_every_block_twice_is_borne(opened):
 
 
 @pytest.mark.parametrize("name", ["ipfs-dataset-bitswap", "ipfs-dataset-bitswap-in"])
-def test_a_system_that_starts_no_threads_is_a_typed_error(opened, monkeypatch, name):
+def test_a_system_that_starts_no_threads_raises_a_typed_error(opened, monkeypatch, name):
     exchange = opened(ScriptedPeer("one", BLOCKS), ScriptedPeer("two", BLOCKS))
     start = threading.Thread.start
 
@@ -287,7 +288,7 @@ def test_a_system_that_starts_no_threads_is_a_typed_error(opened, monkeypatch, n
     assert dict(exchange.get_blocks(CIDS)) == BLOCKS
 
 
-def test_a_connection_that_fails_in_an_unforeseen_way_is_a_typed_error(opened):
+def test_an_unexpected_exception_in_a_connection_raises_a_typed_error(opened):
     peer = ScriptedPeer("one", BLOCKS)
     peer.dial = lambda receive: 1 / 0
     with pytest.raises(TransportError, match="peer one: division by zero"):
@@ -297,7 +298,7 @@ def test_a_connection_that_fails_in_an_unforeseen_way_is_a_typed_error(opened):
 @pytest.mark.parametrize(
     "hash_prefix", [b"\x01U\x11\x14", b"\x01U\x12\x10", b"\x01U\x1e\x20", b"\x01", b"\xff" * 9]
 )
-def test_a_block_whose_hash_proves_nothing_is_no_block(opened, hash_prefix):
+def test_a_block_with_an_unusable_hash_is_dropped(opened, hash_prefix):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     exchange.get_block(CIDS[0])
@@ -306,7 +307,7 @@ def test_a_block_whose_hash_proves_nothing_is_no_block(opened, hash_prefix):
     assert dict(exchange.get_blocks(CIDS)) == BLOCKS
 
 
-def test_every_hash_and_version_of_cids_is_found(opened):
+def test_blocks_of_every_hash_and_cid_version_are_delivered(opened):
     data = b"the same block"
     first = make_cid(data, DAG_PB, 0)
     blake = CID(1, RAW, b"\xa0\xe4\x02\x20" + hashlib.blake2b(data, digest_size=32).digest())
@@ -338,7 +339,7 @@ def test_threads_share_wants_and_connections(opened):
     assert len(peer.connections) == 1
 
 
-def test_who_stops_early_takes_the_rest_back(opened):
+def test_ending_a_batch_early_cancels_the_remaining_wants(opened):
     slow = ScriptedPeer("slow", BLOCKS, dict.fromkeys((c.multihash for c in CIDS[1:]), SILENT))
     exchange = opened(slow, timeout=SECONDS)
     blocks = exchange.get_blocks(CIDS)
@@ -346,12 +347,12 @@ def test_who_stops_early_takes_the_rest_back(opened):
     blocks.close()
     eventually(lambda: sum(entry.cancel for entry in slow.asked) == len(CIDS) - 1)
     assert {e.cid for e in slow.asked if e.cancel} == {c.to_bytes() for c in CIDS[1:]}
-    assert exchange._owed == exchange._held == 0
-    assert not exchange._wants
+    assert exchange.wantlist.outstanding == exchange.wantlist.held_bytes == 0
+    assert not exchange.wantlist.wants
 
 
-def test_what_is_taken_back_and_wanted_again_comes(opened):
-    # Of two entries for a block in one message Kubo takes the one that takes the block back.
+def test_a_block_that_was_cancelled_can_be_requested_again(opened):
+    # If a message has two entries for a block, Kubo uses the one that cancels it.
     exchange = opened(ScriptedPeer("one", BLOCKS), timeout=SECONDS)
     for _ in range(20):
         blocks = exchange.get_blocks(CIDS)
@@ -360,7 +361,7 @@ def test_what_is_taken_back_and_wanted_again_comes(opened):
         assert exchange.get_block(CIDS[-1]) == BLOCKS[CIDS[-1]]
 
 
-def test_no_more_is_requested_than_memory_and_the_peer_allow(opened):
+def test_outstanding_blocks_are_limited_by_memory_and_by_the_peer(opened):
     size, memory = 1000, 100_000
     many = {
         make_cid(data, RAW): data
@@ -373,28 +374,28 @@ def test_no_more_is_requested_than_memory_and_the_peer_allow(opened):
     for cid, block in exchange.get_blocks(list(many)):
         got[cid] = block
         with exchange._lock:
-            most = max(most, exchange._owed)
-            assert exchange._held <= memory + MAX_WANTS * size
+            most = max(most, exchange.wantlist.outstanding)
+            assert exchange.wantlist.held_bytes <= memory + MAX_WANTS * size
     assert got == many
     assert most <= MAX_WANTS
 
 
-def test_what_arrives_and_is_not_taken_is_requested_again_later(opened):
-    # Blocks turn out to be much larger than was expected, and the reader stops to take them.
+def test_blocks_beyond_the_memory_are_dropped_and_requested_again(opened):
+    # Blocks are much larger than expected, and the reader stops to take them.
     size, memory = 100_000, 300_000
     many = {make_cid(data, RAW): data for data in (bytes((n,)) * size for n in range(40))}
     exchange = opened(ScriptedPeer("one", many), memory=memory)
-    exchange._block_bytes = 10.0
+    exchange.wantlist.block_bytes = 10.0
     got = {}
     for cid, block in exchange.get_blocks(list(many)):
         if not got:
             time.sleep(0.2)
         got[cid] = block
-        assert exchange._held <= memory + size
+        assert exchange.wantlist.held_bytes <= memory + size
     assert got == many
 
 
-def test_closing_ends_who_waits(opened):
+def test_closing_raises_an_error_in_waiting_threads(opened):
     exchange = opened(ScriptedPeer("silent", BLOCKS, all_with(SILENT)), timeout=SECONDS)
     errors = []
 
@@ -416,7 +417,7 @@ def test_closing_ends_who_waits(opened):
 
 
 @pytest.mark.parametrize(("round_trip", "connections"), [(0.02, 3), (0.0, 1)])
-def test_a_far_peer_gets_more_connections(opened, round_trip, connections):
+def test_a_distant_peer_gets_more_connections(opened, round_trip, connections):
     peer = ScriptedPeer("one", BLOCKS, round_trip=round_trip)
     exchange = opened(peer, timeout=SECONDS, most=3, memory=10)
     for _ in range(3):
@@ -425,16 +426,16 @@ def test_a_far_peer_gets_more_connections(opened, round_trip, connections):
     assert len(peer.connections) == connections
 
 
-def test_what_one_connection_owes_is_shared_with_those_that_come_later(opened):
+def test_outstanding_blocks_are_shared_with_new_connections(opened):
     late = {make_cid(data, RAW): data for data in (bytes((n,)) * 1000 for n in range(60))}
     peer = ScriptedPeer("far", late, round_trip=0.02)
     exchange = opened(peer, timeout=SECONDS, most=3, memory=10_000)
-    exchange._block_bytes = 100.0
+    exchange.wantlist.block_bytes = 100.0
     assert dict(exchange.get_blocks(list(late))) == late
     assert exchange.unrequested == 0
 
 
-def test_a_hash_that_proves_nothing_is_refused_before_any_request(opened):
+def test_an_unusable_hash_raises_an_error_before_any_request(opened):
     peer = ScriptedPeer("one", BLOCKS)
     exchange = opened(peer)
     sha1 = CID(1, RAW, b"\x11\x14" + bytes(20))
@@ -443,7 +444,7 @@ def test_a_hash_that_proves_nothing_is_refused_before_any_request(opened):
     with pytest.raises(VerificationError, match="broken"):
         next(exchange.get_blocks([CIDS[0], sha1]))
     assert not peer.connections
-    assert not exchange._wants
+    assert not exchange.wantlist.wants
 
 
 _plans = st.lists(
@@ -464,7 +465,7 @@ _plans = st.lists(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_plans, st.lists(st.integers(0, len(CIDS) - 1), min_size=1, unique=True), st.booleans())
-def test_whatever_peers_do_each_block_comes_once_or_its_absence_is_explained(plans, numbers, batch):
+def test_each_block_is_delivered_once_or_an_error_names_a_peer(plans, numbers, batch):
     scripted = [
         ScriptedPeer(
             f"<{number}>",
@@ -506,8 +507,8 @@ def test_whatever_peers_do_each_block_comes_once_or_its_absence_is_explained(pla
 
 
 @pytest.mark.parametrize("sends", [True, False], ids=["slow", "never"])
-def test_a_peer_that_claims_everything_and_is_late_is_not_asked_for_every_block(opened, sends):
-    """It would look as if it were idle and fast, and each block would wait for it first."""
+def test_a_late_peer_is_not_used_for_every_block(opened, sends):
+    """Without the time of its late blocks, it would seem to be idle and fast, and delay each block."""
     late, honest = ScriptedPeer("late", BLOCKS), ScriptedPeer("honest", BLOCKS)
 
     def taking(peer, seconds):
