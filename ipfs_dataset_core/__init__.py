@@ -115,6 +115,7 @@ if TYPE_CHECKING:
         time_left as time_left,
     )
     from ipfs_dataset_core.runtime.error_location import located as located
+    from ipfs_dataset_core.runtime.forks import before_forks as before_forks
     from ipfs_dataset_core.runtime.human import human_size as human_size
     from ipfs_dataset_core.sources.retry import with_retries as with_retries
     from ipfs_dataset_core.toolkit.block_files import BlockFiles as BlockFiles
@@ -190,6 +191,7 @@ else:
             "registry.lookup": "open_reader register",
             "runtime.deadlines": "check_time progressed time_left",
             "runtime.error_location": "located",
+            "runtime.forks": "before_forks",
             "runtime.human": "human_size",
             "sources.retry": "with_retries",
             "toolkit.block_files": "BlockFiles",

@@ -36,17 +36,28 @@ _TICK_SECONDS = 0.001
 
 # The thread of each block of `before_forks` in progress, and its description.
 _blocks: list[tuple[int, str]] = []
+# The thread that is about to fork, while no block may begin; None if there is none.
+_forking: int | None = None
 
 
 @contextmanager
 def before_forks(what: str) -> Iterator[None]:
-    """Makes forks by other threads wait for the end of a block, which must be short.
+    """Makes forks by other threads wait for the end of a block, which must be short: it must not wait itself.
+
+    Use it for code of other libraries that holds locks which all threads of a process share. A process that
+    is forked meanwhile would wait for them forever.
 
     Args:
         what: Description of the block, for messages.
     """
-    block = threading.get_ident(), what
+    thread = threading.get_ident()
+    block = thread, what
+    # Added before the check, as a fork announces itself before it looks at the blocks: one of the two waits.
     _blocks.append(block)
+    while _forking not in (None, thread):
+        _blocks.remove(block)
+        time.sleep(_TICK_SECONDS)
+        _blocks.append(block)
     try:
         yield
     finally:
@@ -54,11 +65,17 @@ def before_forks(what: str) -> Iterator[None]:
 
 
 def _wait_for_others() -> None:
-    """Waits, before a fork, until no other thread is importing a module or in a block of `before_forks`."""
-    if not _unfinished():
-        return
+    """Waits, before a fork, until no other thread is importing a module or in a block of `before_forks`.
+
+    Then no block begins until the fork is done.
+    """
+    global _forking  # noqa: PLW0603 - of the process
     end = time.monotonic() + _MOST_SECONDS
-    while unfinished := _unfinished():
+    while True:
+        _forking = threading.get_ident()
+        if not (unfinished := _unfinished()):
+            return
+        _forking = None
         if time.monotonic() > end:
             log.warning(
                 "A process is forked although another thread has not finished %s for %g s: the child waits "
@@ -70,8 +87,15 @@ def _wait_for_others() -> None:
         time.sleep(_TICK_SECONDS)
 
 
+def _end_fork() -> None:
+    """Lets blocks begin again."""
+    global _forking  # noqa: PLW0603 - of the process
+    _forking = None
+
+
 def _forget_others() -> None:
     """Removes, in a forked process, the blocks of threads that exist only in its parent."""
+    _end_fork()
     here = threading.get_ident()
     _blocks[:] = [block for block in _blocks if block[0] == here]
 
@@ -90,4 +114,6 @@ def _unfinished() -> list[str]:
 if hasattr(os, "register_at_fork"):
     # Functions before a fork run in reverse order: this one after those of modules that import this one,
     # which may import something.
-    os.register_at_fork(before=_wait_for_others, after_in_child=_forget_others)
+    os.register_at_fork(
+        before=_wait_for_others, after_in_parent=_end_fork, after_in_child=_forget_others
+    )

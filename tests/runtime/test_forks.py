@@ -106,3 +106,51 @@ def test_the_wait_of_a_fork_is_limited(monkeypatch, caplog):
     thread.join()
     assert "has not finished the work for 0.01 s" in caplog.text
     assert forks._blocks == []
+
+
+def test_no_block_begins_while_a_process_is_forked(monkeypatch):
+    # Between the check for blocks and the fork, another thread may run.
+    monkeypatch.setattr(forks, "_forking", -1)
+    entered = threading.Event()
+
+    def work():
+        with before_forks("the work"):
+            entered.set()
+
+    thread = in_thread(work)
+    assert not entered.wait(REST)
+    forks._end_fork()
+    assert entered.wait(60)
+    thread.join()
+    assert forks._blocks == []
+    assert forked(lambda: sys.exit(forks._forking is not None)) == 0
+    assert forks._forking is None
+
+
+def test_a_fork_waits_for_the_check_of_a_signature(monkeypatch):
+    pytest.importorskip("cryptography")
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    from ipfs_dataset_core.ipld.public_key import ED25519, PublicKey
+
+    signing = ed25519.Ed25519PrivateKey.generate()
+    key = PublicKey(ED25519, signing.public_key().public_bytes_raw())
+    signature = signing.sign(b"message")
+    begun = threading.Event()
+    in_check = []
+
+    class Slow:
+        @staticmethod
+        def from_public_bytes(data):
+            in_check.append(True)
+            begun.set()
+            time.sleep(REST)
+            in_check.pop()
+            return original.from_public_bytes(data)
+
+    original = ed25519.Ed25519PublicKey
+    monkeypatch.setattr(ed25519, "Ed25519PublicKey", Slow)
+    thread = in_thread(lambda: key.verify(b"message", signature))
+    assert begun.wait(60)
+    assert forked(lambda: sys.exit(bool(in_check))) == 0
+    thread.join()

@@ -19,9 +19,10 @@ import requests.utils
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ipfs_dataset_core import AddressError, MissingDependencyError, redacted
+from ipfs_dataset_core import AddressError, MissingDependencyError, before_forks, redacted
 from ipfs_dataset_plugins.http.connection import Connection, SecureConnection
 from ipfs_dataset_plugins.http.endpoint import is_loopback, netloc
+from ipfs_dataset_plugins.http.secure_socket import SecureSocket
 
 if TYPE_CHECKING:
     from ipfs_dataset_plugins.http.address_filter import AddressFilter
@@ -178,6 +179,14 @@ def _tls_context(authorities: Any, certificate: Any) -> ssl.SSLContext:
     Raises:
         AddressError: There is no such file, or it contains no certificates.
     """
+    with before_forks("the reading of certificates"):
+        context = _context_with_certificates(authorities, certificate)
+    context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = SecureSocket
+    return context
+
+
+def _context_with_certificates(authorities: Any, certificate: Any) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if isinstance(authorities, str):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -196,7 +205,6 @@ def _tls_context(authorities: Any, certificate: Any) -> ssl.SSLContext:
     if certificate:
         files = (certificate,) if isinstance(certificate, str) else certificate
         context.load_cert_chain(*files)
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
