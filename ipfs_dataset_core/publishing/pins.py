@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from ipfs_dataset_core.errors import (
     TransportError,
 )
 from ipfs_dataset_core.interfaces import Pin, pin_arguments
-from ipfs_dataset_core.ipld import CID, RAW, links, verify
+from ipfs_dataset_core.ipld import CID, DAG_PB, links, verify
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.reading.connections import connect, options_for, write_address
 from ipfs_dataset_core.sources.retry import with_retries
@@ -63,9 +64,8 @@ def list_pins(
     with _pinning(address, Options.from_arguments(options)) as transport:
         found = list(transport.pins())
         whole = {pin.cid.to_v1() for pin in found}
-        found += [
-            Pin(cid=root, kind="direct") for root in _direct(transport) if root.to_v1() not in whole
-        ]
+        roots, _ = _direct(transport, most=_MAX_LOOKED_AT)
+        found += [Pin(cid=root, kind="direct") for root in roots if root.to_v1() not in whole]
         return sorted(found, key=lambda pin: (pin.name, str(pin.cid)))
 
 
@@ -129,16 +129,26 @@ def remove_pin(
     Raises:
         AddressError: The CID or the address cannot be used.
         ObjectNotFoundError: The root is not pinned.
-        TransportError: The node did not answer, or refused.
+        TransportError: The node did not answer, or refused; or another block that is pinned alone cannot be
+            read, so the blocks that it needs are unknown.
     """
     root = parse_root(cid)
     with _pinning(address, Options.from_arguments(options)) as transport:
         # Checked first, because Kubo would remove the pin of the root alone.
-        found = _direct(transport)
+        found, unread = _direct(transport, most=math.inf)
         own = next((cid for cid in found if cid.to_v1() == root.to_v1()), None)
         if own is None:
             transport.unpin(root)
             return
+        if own not in unread:
+            for other, error in unread.items():
+                if other not in found[own]:
+                    raise TransportError(
+                        f"{transport.name}: the pin of {root} is not removed, because block {other}, which "
+                        f"is pinned as well and may need some of its blocks, cannot be read ({error}). Try "
+                        "again, or remove the pin of that block first",
+                        retryable=True,
+                    ) from error
         others = {cid for other, tree in found.items() if other != own for cid in tree}
         transport.unpin_blocks([cid for cid in found[own] if cid not in others])
         with suppress(ObjectNotFoundError):
@@ -178,33 +188,46 @@ def clean_store(
         raise TransportError(f"store {folder}: cannot be cleaned up: {error}{remedy}") from error
 
 
-def _direct(transport: Transport) -> dict[CID, list[CID]]:
-    """Returns the directly pinned blocks, by the roots that lead to them.
+def _direct(
+    transport: Transport, *, most: float
+) -> tuple[dict[CID, list[CID]], dict[CID, IPFSDatasetError]]:
+    """Finds the directly pinned blocks.
 
     A root is a directly pinned block to which none of the others links.
+
+    Args:
+        transport: The node or store.
+        most: Number of blocks whose links are read; each of the others counts as a root.
+
+    Returns:
+        The blocks by the roots that lead to them, and the reasons why the links of some blocks are unknown.
     """
     try:
         pinned = {cid.multihash: cid for cid in transport.pinned_blocks()}
     except NotImplementedError:
-        return {}
+        return {}, {}
     below: dict[bytes, list[bytes]] = {}
-    left = _MAX_LOOKED_AT
+    unread: dict[CID, IPFSDatasetError] = {}
+    left = most
     for multihash, cid in pinned.items():
         found: Sequence[CID] = ()
-        # Other programs also pin blocks, of any codec.
-        with suppress(IPFSDatasetError):
-            if cid.codec != RAW and left > 0:
-                left -= 1
+        # Other programs also pin blocks of other codecs, which need none of the files of this library.
+        if cid.codec == DAG_PB and left > 0:
+            left -= 1
+            try:
                 block = transport.get_block(cid)
                 verify(cid, block)
                 found = links(cid, block)
+            except IPFSDatasetError as error:
+                unread[cid] = error
         below[multihash] = [link.multihash for link in found if link.multihash in pinned]
     linked = {multihash for found in below.values() for multihash in found}
-    return {
+    roots = {
         cid: [pinned[one] for one in _reached(multihash, below)]
         for multihash, cid in pinned.items()
         if multihash not in linked
     }
+    return roots, unread
 
 
 def _reached(root: bytes, below: dict[bytes, list[bytes]]) -> list[bytes]:

@@ -392,3 +392,30 @@ def test_blocks_pinned_by_assemble_are_one_pin(kind, store, request):
     with pytest.raises(ObjectNotFoundError):
         remove_pin(str(roots[1]), address)
     assert not {*roots} & {pin.cid for pin in list_pins(address)}
+
+
+@pytest.mark.parametrize("damage", [os.unlink, lambda path: path.write_bytes(b"damaged")])
+def test_a_pin_is_not_removed_where_another_may_need_its_blocks(store, damage):
+    exporter = IPFSDatasetExporter(store, shard_bytes=1 << 20)
+    parts = [
+        exporter.export_part([f"{part} {number}" for number in range(3)], part=part, upload=False)
+        for part in range(2)
+    ]
+    whole, half = (CID.parse(exporter.assemble(some, pin="direct")) for some in (parts, parts[:1]))
+    with closing(FolderStore(store)) as opened:
+        path = opened._files.path(half)
+        intact = path.read_bytes()
+        before = sorted(map(str, opened.pinned_blocks()))
+        damage(path)
+        with pytest.raises(
+            TransportError, match=f"because block {half}, which is pinned"
+        ) as caught:
+            remove_pin(str(whole), store)
+        assert caught.value.retryable
+        assert sorted(map(str, opened.pinned_blocks())) == before
+        # That one can be removed, and then nothing else may need the blocks.
+        if damage is os.unlink:
+            path.write_bytes(intact)
+        else:
+            remove_pin(str(half), store)
+    remove_pin(str(whole), store)
