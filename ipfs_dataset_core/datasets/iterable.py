@@ -33,7 +33,7 @@ from ipfs_dataset_core.datasets.stream_reading import StreamOrder, StreamReading
 from ipfs_dataset_core.datasets.streaming import SkippingStream, can_be_mixed
 from ipfs_dataset_core.datasets.transforms import explain_collate, sample_transform
 from ipfs_dataset_core.datasets.worker_samples import each_sent
-from ipfs_dataset_core.errors import FormatError, StateError
+from ipfs_dataset_core.errors import FormatError, IPFSDatasetError, StateError
 from ipfs_dataset_core.options import Options
 from ipfs_dataset_core.order.global_order import Lanes
 from ipfs_dataset_core.order.laned_order import default_lanes, lanes_given
@@ -223,7 +223,7 @@ class IPFSIterableDataset(ResumableStream):
             replaces=self._batch is not None or makes_ranks_equal(job.world, distribution)
         )
         with short_traceback:
-            total = self._total()
+            total = self._counted_samples()
         if total is None:
             raise no_length("this iterable dataset has no len(): counting would read all of it")
         start = self._start_of_length()
@@ -552,6 +552,20 @@ class IPFSIterableDataset(ResumableStream):
         return reader_of_stream(self._carried, self._split)[0].world
 
     def _total(self) -> int | None:
+        try:
+            return self._counted_samples()
+        except IPFSDatasetError as error:
+            # An object that reading skips must not prevent a checkpoint; a state need not have the number.
+            if not self._policy.may_skip(error):
+                raise
+            return None
+
+    def _counted_samples(self) -> int | None:
+        """Returns the number of samples; None if counting them would require reading the whole dataset.
+
+        Raises:
+            IPFSDatasetError: An object could not be found, fetched, verified or opened.
+        """
         if self._counted is None:
             shards = [shard for item in self._objects for shard in item.shards()]
             # Lanes consist of numbered samples, so all of them are counted anyway.

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from ipfs_dataset.ipfs_dataset import IPFSDataset, IPFSIterableDataset, ShuffleDataset
-from ipfs_dataset_core import StateError
+from ipfs_dataset_core import IPFSDatasetError, IPFSObject, StateError
 from tests.support.builders import tar_bytes, zip_bytes
 from tests.support.jobs import WORLDS, as_reader, global_batches
 from tests.support.stores import Store, members
@@ -523,3 +523,32 @@ def test_a_buffer_over_a_tar_has_a_length(store, objects):
     skipping = IPFSIterableDataset(objects, store.address, handler="skip")
     with pytest.raises(TypeError, match="it may be less"):
         len(ShuffleDataset(skipping, 10))
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle_blocks": True}, {"lanes": (1, 2)}], ids=repr)
+@pytest.mark.parametrize("lost", ["damaged", "missing"])
+def test_an_object_that_is_skipped_prevents_no_checkpoint(store, objects, lost, options):
+    damaged = store.file(b"no ZIP archive" * 100)
+    missing = "bafkreia33pzocp6sgjmgdzgdpruvwpipcsgo6wvg2egzwommlhghpcfwdy"
+    bad = IPFSObject(damaged if lost == "damaged" else missing, "zip")
+    given = [objects[0], bad, objects[1]]
+    options = {**options, "retries": 0}
+
+    def stream(handler):
+        return IPFSIterableDataset(given, store.address, handler=handler, **options)
+
+    dataset = stream("skip")
+    assert dataset.state_dict()["samples"] is None
+    samples = iter(dataset)
+    head = [next(samples)[0] for _ in range(50)]
+    state = json.loads(json.dumps(dataset.state_dict()))
+    again = stream("skip")
+    again.load_state_dict(state)
+    rest = [name for name, _ in again]
+    assert sorted(head + rest) == sorted([*ZIPPED, *TARRED])
+    if lost == "missing":  # errors that reading raises are raised here, too
+        for handler in ("raise", lambda _: False):
+            with pytest.raises(IPFSDatasetError, match=missing):
+                stream(handler).state_dict()
+        with pytest.raises(IPFSDatasetError, match=missing):
+            len(stream("raise"))
