@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 
 from ipfs_dataset_core.addressing.object_url import redacted
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, IPFSDatasetWarning
+from ipfs_dataset_core.runtime.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -268,7 +269,16 @@ def node_api(environment: Mapping[str, str] = os.environ) -> str | None:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError) as error:
+        # Another source is used, as if there were no such file. Folders that may not be entered are usual,
+        # for example the home folder of another user in a container.
+        if os.access(path.parent, os.X_OK) and path.is_file():
+            reason = getattr(error, "strerror", None) or error
+            warn_user(
+                f"{str(path)!r} may name a node or gateway, but cannot be read ({reason}) and is not used: "
+                "make it readable, or give an address",
+                IPFSDatasetWarning,
+            )
         return []
 
 

@@ -139,11 +139,26 @@ def _decoded(row: Mapping[str, Any], columns: Mapping[str, Any], dataset: Any) -
         stored = decoded.get(name)
         if stored is None:
             continue
+        if not isinstance(stored, (Mapping, str)):
+            _warn_of_decoded(stored, name)
+            continue
         image = decoded[name] = feature.decode_example(stored, token_per_repo_id=tokens)
         data = stored.get("bytes") if isinstance(stored, Mapping) else None
         if isinstance(data, bytes) and not getattr(image, "filename", ""):
             image.fp = io.BytesIO(data)
     return decoded
+
+
+def _warn_of_decoded(image: Any, column: str) -> None:
+    """Warns about a lossy image whose file is gone, because a function of the user got it decoded."""
+    if f".{getattr(image, 'format', None)}".lower() in _LOSSY:
+        warn_user(
+            f"The images of the column {column!r} are decoded for a function of map or filter, so they are "
+            "published as PNG, several times as large as their files. To publish the files, decode them "
+            f"after the functions: call cast_column({column!r}, Image(decode=False)) first, give map the "
+            f"features with Image(decode=False), and call cast_column({column!r}, Image()) last",
+            UserWarning,
+        )
 
 
 def warn_of_transform(sample: Any, dataset: Any, index: int) -> None:
@@ -170,6 +185,8 @@ def classes_of(dataset: Any) -> dict[str, int]:
     """
     try:
         return _classes_of(dataset, 0)
+    except Warning:  # made an error by the user's filters
+        raise
     except Exception:  # noqa: BLE001 - a dataset may raise anything
         return {}
 

@@ -22,7 +22,7 @@ from ipfs_dataset_core.addressing.sources import (
     mistaken_port,
     node_api,
 )
-from ipfs_dataset_core.errors import AddressError
+from ipfs_dataset_core.errors import AddressError, IPFSDatasetWarning
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,11 @@ def test_gateways_come_from_the_first_file_that_names_any(tmp_path, monkeypatch)
 
 def test_an_unreadable_gateway_file_counts_as_absent(tmp_path):
     (tmp_path / "gateway").write_bytes(b"\xff\xfe\x00")
-    assert environment_gateways({"IPFS_PATH": str(tmp_path)}) == []
+    (tmp_path / "api").write_bytes(b"\xff\xfe\x00")
+    with pytest.warns(IPFSDatasetWarning, match=r"gateway' may name .* cannot be read \('utf-8'"):
+        assert environment_gateways({"IPFS_PATH": str(tmp_path)}) == []
+    with pytest.warns(IPFSDatasetWarning, match=r"api' may name .* make it readable"):
+        assert node_api({"IPFS_PATH": str(tmp_path)}) is None
     assert environment_gateways({"IPFS_PATH": str(tmp_path / "gateway" / "below")}) == []
 
 

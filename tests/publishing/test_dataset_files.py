@@ -17,6 +17,7 @@ from torchvision.datasets import DatasetFolder, ImageFolder
 from torchvision.transforms import Compose, Resize, ToTensor
 
 from ipfs_dataset.exporter import IPFSDatasetExporter
+from ipfs_dataset_core.interfaces.dataset_card import MAX_CLASSES
 from ipfs_dataset_core.publishing.dataset_files import classes_of, file_of
 from tests.support.equality import same
 
@@ -143,6 +144,16 @@ class Broken:
 def test_datasets_without_files_or_names_have_none(dataset):
     assert file_of(dataset, 0) is None
     assert classes_of(dataset) == {}
+
+
+def test_a_warning_about_classes_that_is_an_error_stops_the_export():
+    dataset = named(classes=[f"class {number}" for number in range(MAX_CLASSES + 1)])
+    with pytest.warns(UserWarning, match="are not published"):
+        assert classes_of(dataset) == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="are not published"):
+            classes_of(dataset)
 
 
 def test_the_names_of_classes_are_those_of_the_innermost_dataset(folder):
@@ -284,6 +295,35 @@ class HubStream:
 
     def __len__(self):
         return len(self.files)
+
+
+class MappedStream(HubStream):
+    """As one with a function of `map`, which gets the images decoded, whatever is cast behind it."""
+
+    turn = 0
+
+    def cast_column(self, name, feature):
+        return self
+
+    def __iter__(self):
+        for data in self.files:
+            image = Image.open(io.BytesIO(data))
+            image.load()
+            yield {"picture": image.rotate(self.turn) if self.turn else image, "label": 0}
+
+
+def test_images_that_functions_of_hugging_face_got_decoded_are_warned_of(folder, tmp_path):
+    files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
+    stream = MappedStream(files)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert not {*exported(stream, tmp_path)} & {*files}
+    texts = [str(warning.message) for warning in caught]
+    assert any("cast_column('picture', Image(decode=False)) first" in text for text in texts)
+    stream.turn = 90
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exported(stream, tmp_path)
 
 
 def test_the_files_that_a_stream_of_hugging_face_holds_are_published_byte_for_byte(

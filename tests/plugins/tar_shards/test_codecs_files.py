@@ -160,6 +160,9 @@ def test_a_position_in_a_file_is_warned_of_and_not_published_where_files_are_not
         assert images.encode(Image.open(io.BytesIO(data)))[2] == data
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # A warning that the user has made an error stops the export.
+        with pytest.raises(UserWarning, match="contains where it was taken"):
+            images.encode(Image.open(io.BytesIO(data)))
         _, members = encoded(Image.open(io.BytesIO(data)), keep_files=False)
         images.encode(Image.open(io.BytesIO(saved(exif=Image.Exif()))))
     assert b"Exif" not in b"".join(members.values())

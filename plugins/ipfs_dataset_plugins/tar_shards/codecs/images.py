@@ -222,18 +222,19 @@ def _complete_files() -> Iterator[None]:
 def _warn_of_position(data: bytes) -> None:
     if b"Exif" not in data and b"eXIf" not in data and b"EXIF" not in data:
         return
-    with (
-        contextlib.suppress(Exception),  # damaged EXIF
-        open_file(data) as opened,
-    ):
-        if opened.getexif().get_ifd(_POSITION):
-            warnings.warn(
-                "An image is published as its file, byte for byte, and its EXIF contains where it was taken: "
-                "remove that from the files, or pass keep_files=False to the exporter, which publishes the "
-                "pixels alone",
-                UserWarning,
-                stacklevel=2,
-            )
+    try:
+        with open_file(data) as opened:
+            has_position = bool(opened.getexif().get_ifd(_POSITION))
+    except Exception:  # noqa: BLE001 - damaged EXIF
+        return
+    if has_position:
+        warnings.warn(
+            "An image is published as its file, byte for byte, and its EXIF contains where it was taken: "
+            "remove that from the files, or pass keep_files=False to the exporter, which publishes the "
+            "pixels alone",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of_loss(image: Image.Image) -> None:
@@ -259,14 +260,17 @@ def _warn_of_orientation(image: Image.Image) -> None:
     # Applies to images from files only: those made in memory have no EXIF, or one that was set on purpose.
     if "exif" not in image.info and "XML:com.adobe.xmp" not in image.info:
         return
-    with contextlib.suppress(Exception):  # damaged EXIF
-        if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
-            warnings.warn(
-                "An image is published as it is stored, and its EXIF orientation is lost: apply "
-                "PIL.ImageOps.exif_transpose to images before the export",
-                UserWarning,
-                stacklevel=2,
-            )
+    try:
+        is_turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # noqa: BLE001 - damaged EXIF
+        return
+    if is_turned:
+        warnings.warn(
+            "An image is published as it is stored, and its EXIF orientation is lost: apply "
+            "PIL.ImageOps.exif_transpose to images before the export",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _to_png(image: Image.Image) -> bytes | None:
