@@ -741,6 +741,14 @@ class ConcatenatedShards(IndexedSamples):
             first = stop
         return stops
 
+    def weight(self) -> int:
+        """Returns the approximate size in bytes."""
+        return sum(shard.weight() for shard in self._shards)
+
+    def leaf_bytes(self) -> int:
+        """Returns the approximate size in bytes of the largest block; 1 if unknown."""
+        return max((shard.leaf_bytes() for shard in self._shards), default=1)
+
     def first_of(self, shard: Shard) -> int:
         """Returns the number of a shard's first sample."""
         number = self._shards.index(shard)

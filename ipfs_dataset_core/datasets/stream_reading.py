@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _TOGETHER = 64
 # Below this many bytes, it does not matter how often they are fetched.
 _MANY_BYTES = 64 << 20
+# With memory for this many leaves, shuffle blocks are twice as large as leaves.
+_MEMORY_OF_LEAVES = 16
 
 
 @attrs.frozen(kw_only=True)
@@ -303,6 +305,28 @@ class StreamReading:
                 IPFSDatasetWarning,
             )
 
+    def _warn_of_memory(self, joined: ConcatenatedShards) -> None:
+        """Warns if the memory is so small that each block is fetched several times in an epoch.
+
+        Shuffle blocks, whose size depends on the memory, are then no larger than the blocks of the data. Most
+        of these are evicted before the other shuffle blocks with parts of them are read.
+
+        Args:
+            joined: The samples that are mixed.
+        """
+        leaf, size = joined.leaf_bytes(), self.order.block
+        if self.reader.index or leaf < size:
+            return
+        if joined.weight() < max(_MANY_BYTES, 2 * self.memory):
+            return
+        self.progress.warned_of_memory = True
+        warn_user(
+            f"Each block of the data is fetched about {1 + leaf // size} times in an epoch: blocks have up "
+            f"to {human_size(leaf)}, and with a memory of {human_size(self.memory)}, samples are shuffled in "
+            f"parts of {human_size(size)}. Give at least memory='{-(-leaf * _MEMORY_OF_LEAVES >> 20)}M'",
+            IPFSDatasetWarning,
+        )
+
     def _in_lanes(self, taken: int) -> Iterator[Iterator[Sample]]:
         """Yields iterators, to be read one after the other; nesting generators would cost time."""
         joined, rest = self._mixed_and_rest
@@ -355,6 +379,8 @@ class StreamReading:
 
     def _mixed(self, joined: ConcatenatedShards, places: Iterable[range]) -> Iterator[Sample]:
         total, order, reader = len(joined), self.order, self.reader
+        if order.shuffle_blocks and not self.progress.warned_of_memory:
+            self._warn_of_memory(joined)
         key = (order.seed, self.epoch)
         stops = joined.block_stops(order.block)
         laned = LanedOrder(

@@ -19,12 +19,12 @@ _SLOTS = 256
 # The shared values: the epoch, the place where the iteration began, whether `set_epoch` was called, the
 # number of workers of the last iteration, whether the epoch was read before, whether a warning was shown, how
 # often the epoch was set, the number of places after which the last iteration changed lanes, how often a
-# state changed the order, whether the warning about shared blocks was shown, and the readers for which the
-# place was computed: ranks, workers per rank, and batch size.
+# state changed the order, whether the warnings about shared blocks and about memory were shown, and the
+# readers for which the place was computed: ranks, workers per rank, and batch size.
 _EPOCH, _START, _PINNED, _WORKERS, _READ, _WARNED, _TIMES_SET, _CHUNK, _CHANGES = range(9)
-_SHARING = 9
-_READERS = slice(10, 13)
-_FINISHED = 13
+_SHARING, _MEMORY = 9, 10
+_READERS = slice(11, 14)
+_FINISHED = 14
 _BEGUN = _FINISHED + _SLOTS
 _NUMBERS = _BEGUN + _SLOTS
 # Number of low bits of an epoch that are stored beside the key of an iteration. The other bits are those of
@@ -103,6 +103,15 @@ class EpochProgress:
     @warned_of_sharing.setter
     def warned_of_sharing(self, shown: bool) -> None:
         self._numbers[_SHARING] = shown
+
+    @property
+    def warned_of_memory(self) -> bool:
+        """Whether the warning that blocks are fetched several times was shown."""
+        return bool(self._numbers[_MEMORY])
+
+    @warned_of_memory.setter
+    def warned_of_memory(self, shown: bool) -> None:
+        self._numbers[_MEMORY] = shown
 
     @property
     def workers(self) -> int:

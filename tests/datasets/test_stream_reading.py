@@ -82,3 +82,19 @@ def test_the_warning_makes_no_index(tmp_path):
     cid = store.file(tar_bytes(MEMBERS), SMALL_LEAVES)
     dataset = IPFSIterableDataset(cid, store.address, batch_size=5)
     assert told(dataset, worker=0, workers=2) == []
+
+
+def test_a_memory_in_which_blocks_do_not_stay_is_warned_of_once(tmp_path):
+    store = Store(tmp_path / "store")
+    archive = store.file(zip_bytes(MEMBERS, 0))
+
+    def made(memory="128K", **options):
+        return IPFSIterableDataset(archive, store.address, memory=memory, **options)
+
+    shuffled = made(shuffle_blocks=True)
+    [warning] = told(shuffled)
+    assert re.search(r"fetched about \d+ times in an epoch: .* memory='\d+M'", warning)
+    assert told(shuffled) == []
+    assert told(made(shuffle_blocks=True), worker=1, workers=2) == []
+    assert told(made("64M", shuffle_blocks=True)) == []
+    assert told(made()) == []
