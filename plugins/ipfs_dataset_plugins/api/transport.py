@@ -24,7 +24,14 @@ from ipfs_dataset_core import (
     Transport,
     TransportError,
 )
-from ipfs_dataset_core.ipld import CarReader, car_header, car_section_head, parse_name
+from ipfs_dataset_core.ipld import (
+    RAW,
+    CarReader,
+    car_header,
+    car_section_head,
+    make_cid,
+    parse_name,
+)
 from ipfs_dataset_plugins.api.node_gateway import NodeGateway
 from ipfs_dataset_plugins.gateway.transport import is_block
 from ipfs_dataset_plugins.http.client import HTTPClient
@@ -50,8 +57,10 @@ _PINNED_MORE = "already pinned recursively"
 _PINS_A_REQUEST = 64
 # A CAR needs a root; this identity CID of an empty block cannot be pinned by mistake.
 _NO_ROOT = CID.parse("bafkqaaa")
-# Number of blocks that each of the two uploading threads looks up at once: if the node is far away, looking
-# them up one by one would take longer than sending them.
+# Number of blocks that are looked up with one request.
+_LOOKED_FOR_TOGETHER = 1024
+# Number of other blocks that each of the two uploading threads looks up at once: if the node is far away,
+# looking them up one by one would take longer than sending them.
 _LOOKED_FOR_AT_ONCE = 4
 # Seconds: js-ipfs waits for a block that it does not have, even if it is offline.
 _STAT_SECONDS = 2
@@ -92,6 +101,7 @@ class ApiTransport(Transport):
         self._client = HTTPClient(endpoint, options, spare=True)
         self._gateway = NodeGateway(endpoint, options)
         self._lookups = ThreadPoolExecutor(_LOOKED_FOR_AT_ONCE * 2, "ipfs-dataset-lookup")
+        self._looks_up_together = True
         self._listed: set[bytes] | None = None
         self._listing = threading.Lock()
 
@@ -149,6 +159,58 @@ class ApiTransport(Transport):
         return path
 
     def lacking(self, blocks: Sequence[tuple[CID, bytes]]) -> Sequence[tuple[CID, bytes]]:
+        # Only blocks without links, because the response lists the links of the others.
+        raw = [cid for cid, _ in blocks if cid.codec == RAW]
+        found = self._found_together(raw) if self._looks_up_together and len(raw) > 1 else {}
+        others = [block for block in blocks if block[0] not in found]
+        lacking = {cid for cid, _ in self._lacking_one_by_one(others)}
+        return [block for block in blocks if not found.get(block[0], block[0] not in lacking)]
+
+    def _found_together(self, raw: list[CID]) -> dict[CID, bool]:
+        """Looks up many blocks with few requests; empty if the node does not support that.
+
+        Kubo reads the arguments of ``refs`` from the body of the request, and responds with a line for each
+        block that it does not have.
+
+        Args:
+            raw: CIDs of blocks without links.
+
+        Returns:
+            For each block, whether the node has it.
+        """
+        found: dict[CID, bool] = {}
+        try:
+            for start in range(0, len(raw), _LOOKED_FOR_TOGETHER):
+                some = raw[start : start + _LOOKED_FOR_TOGETHER]
+                missing = self._missing_of(some)
+                found.update((cid, str(cid) not in missing) for cid in some)
+        except TransportError as error:
+            log.info("%s; looking up one block with each request instead", error)
+            self._looks_up_together = False
+            return {}
+        return found
+
+    def _missing_of(self, raw: list[CID]) -> set[str]:
+        # A node that reports this block, which noresponse has, has looked up all those before it.
+        noresponses = str(make_cid(secrets.token_bytes(32), RAW))
+        lines = "".join(f"{cid}\n" for cid in (*raw, noresponses)).encode()
+        response = self._upload("refs", [lines], "text/plain", offline="true")
+        response.check_encoding()
+        missing = set()
+        for line in response.read_all(MAX_ANSWER_BYTES).splitlines():
+            value, shown = self._value("refs", line, response)
+            message = value.get("Err") if isinstance(value, dict) else None
+            cid = str(message).rpartition(" ")[2]
+            if not message or not any(words in message for words in _MISSING):
+                raise TransportError(f"{self.name}: refs of {len(raw)} blocks answered {shown!r}")
+            missing.add(cid)
+        if noresponses not in missing:
+            raise TransportError(f"{self.name}: refs does not report missing blocks")
+        return missing
+
+    def _lacking_one_by_one(
+        self, blocks: Sequence[tuple[CID, bytes]]
+    ) -> Sequence[tuple[CID, bytes]]:
         if self._listed is None:
             # Each thread needs the deadline of this one, which is in its context.
             asked = [
@@ -207,7 +269,9 @@ class ApiTransport(Transport):
             pieces += (car_section_head(cid, len(block)), block)
         if len(pieces) == 1:
             return
-        self._upload("dag/import", pieces, pin_roots="false")
+        kind = "application/vnd.ipld.car"
+        response = self._upload("dag/import", pieces, kind, pin_roots="false")
+        response.read_all(MAX_ANSWER_BYTES)
 
     def pin(self, cid: CID, *, name: str = "", fetch: bool = False) -> None:
         if not name:
@@ -424,19 +488,19 @@ class ApiTransport(Transport):
                 f"{self.name}: {command} answered {shown!r}, which is not JSON"
             ) from None
 
-    def _upload(self, command: str, pieces: list[bytes], **parameters: Any) -> bytes:
+    def _upload(self, command: str, pieces: list[bytes], kind: str, **parameters: Any) -> Response:
+        """Sends a file, given in pieces, of a content type."""
         boundary = secrets.token_hex(16)
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blocks.car"\r\n'
-            "Content-Type: application/vnd.ipld.car\r\n\r\n"
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="blocks"\r\n'
+            f"Content-Type: {kind}\r\n\r\n"
         ).encode()
         whole = [head, *pieces, f"\r\n--{boundary}--\r\n".encode()]
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(sum(map(len, whole))),
         }
-        response = self._call(command, headers=headers, body=whole, **parameters)
-        return response.read_all(MAX_ANSWER_BYTES)
+        return self._call(command, headers=headers, body=whole, **parameters)
 
     def _call(
         self,

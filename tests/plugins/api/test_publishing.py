@@ -1,4 +1,4 @@
-"""What the transport of an API asks before it sends, and how it notices that a pin will never come."""
+"""What the transport of an API looks up before it sends, and how it notices that a pin will never come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ipfs_dataset_core import ObjectNotFoundError, Options, TransportError
-from ipfs_dataset_core.ipld import RAW, make_cid
+from ipfs_dataset_core.ipld import DAG_PB, RAW, make_cid
 from ipfs_dataset_plugins.api import transport as api
 from tests.support.http_server import FaultServer, Plan, html
 
@@ -36,6 +36,78 @@ def ask(handler, method="lacking", argument=BLOCKS):
             transport.close()
 
 
+def refs(request):
+    """Answers like Kubo, which reads the CIDs from the body."""
+    assert request.query["offline"] == "true"
+    asked = [line for line in request.body.decode().split() if line.startswith("bafk")]
+    message = "block was not found locally (offline): ipld: could not find {}"
+    lines = [
+        json.dumps({"Ref": "", "Err": message.format(cid)}) + "\n"
+        for cid in asked
+        if cid not in HAS
+    ]
+    return Plan(body="".join(lines).encode())
+
+
+def test_leaves_are_looked_up_with_one_request():
+    lacking, requests = ask(refs)
+    assert lacking == [*BLOCKS[:3], *BLOCKS[6:]]
+    assert [request.path for request in requests] == ["/api/v0/refs"]
+
+
+def test_a_block_with_links_is_looked_up_on_its_own(monkeypatch):
+    monkeypatch.setattr(api, "_LOOKED_FOR_TOGETHER", 4)
+    inner = [(make_cid(b"inner", DAG_PB), b"inner"), (make_cid(b"there", DAG_PB), b"there")]
+    there = HAS | {str(inner[1][0])}
+
+    def node(request):
+        if request.path.endswith("/refs"):
+            return refs(request)
+        cid = request.query["arg"]
+        return answer({"Key": cid, "Size": 5}) if cid in there else missing(cid)
+
+    lacking, requests = ask(node, argument=[inner[0], *BLOCKS, inner[1]])
+    assert lacking == [inner[0], *BLOCKS[:3], *BLOCKS[6:]]
+    paths = [request.path.removeprefix("/api/v0/") for request in requests]
+    assert sorted(paths) == ["block/stat"] * 2 + ["refs"] * 3
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(body=b""),
+        refusal('argument "ipfs-path" is required'),
+        Plan(status=404),
+        Plan(status=403),
+        Plan(body=b"no JSON"),
+        Plan(body=b"[" * 5000),
+        answer([]),
+        answer({"Ref": "x", "Err": ""}),
+        answer({"Ref": "", "Err": "merkledag: not found"}),
+        answer({"Ref": "", "Err": f"out of memory {BLOCKS[0][0]}"}),
+    ],
+    ids=[
+        "empty",
+        "no argument in the URL",
+        "404",
+        "403",
+        "no JSON",
+        "deeply nested",
+        "a list",
+        "another line",
+        "a message without CID",
+        "another error",
+    ],
+)
+def test_blocks_are_looked_up_one_by_one_if_the_node_cannot_do_it_together(plan):
+    def node(request):
+        return plan if request.path.endswith("/refs") else stat(request)
+
+    lacking, requests = ask(node)
+    assert lacking == [*BLOCKS[:3], *BLOCKS[6:]]
+    assert len(requests) == 11
+
+
 def stat(request):
     assert request.path == "/api/v0/block/stat"
     assert request.query["offline"] == "true"
@@ -44,9 +116,9 @@ def stat(request):
 
 
 def test_blocks_are_looked_for_on_the_node_only():
-    lacking, requests = ask(stat)
-    assert lacking == [*BLOCKS[:3], *BLOCKS[6:]]
-    assert len(requests) == 10
+    lacking, requests = ask(stat, argument=BLOCKS[:1])
+    assert lacking == BLOCKS[:1]
+    assert len(requests) == 1
 
 
 def test_a_node_that_waits_for_blocks_is_asked_for_a_list_of_all_once():
@@ -55,6 +127,8 @@ def test_a_node_that_waits_for_blocks_is_asked_for_a_list_of_all_once():
     def js(request):
         if request.path.endswith("refs/local"):
             return Plan(body=listed)
+        if request.path.endswith("/refs"):
+            return refusal('argument "ipfs-path" is required')
         found = stat(request)
         return found if found.status == 200 else refusal("request timed out (timeout)")
 
