@@ -31,7 +31,17 @@ from ipfs_dataset_core.errors import (
     TransportError,
 )
 from ipfs_dataset_core.interfaces import ObjectDirectory, ObjectFile
-from ipfs_dataset_core.ipld import CID, RAW, entries, finder, hamt, lookup, node_kind, parse_file
+from ipfs_dataset_core.ipld import (
+    CID,
+    RAW,
+    DirectoryEntry,
+    entries,
+    finder,
+    hamt,
+    lookup,
+    node_kind,
+    parse_file,
+)
 from ipfs_dataset_core.ipld.data_model import DATA_CODECS, follow
 from ipfs_dataset_core.reading.directory_prefetch import DirectoryPrefetch
 from ipfs_dataset_core.reading.directory_visits import KnownEntry, Visits
@@ -44,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ipfs_dataset_core.addressing.object_url import ObjectURL
-    from ipfs_dataset_core.ipld import DirectoryEntry
     from ipfs_dataset_core.reading.connections import Connections
     from ipfs_dataset_core.reading.fetcher import Fetcher
 
@@ -263,7 +272,11 @@ class VerifiedDirectory(ObjectDirectory):
         return self._entries(self.cid)
 
     def walk(self) -> Iterator[str]:
-        return (path for path, _ in self._walk())
+        for path, entry in self._walk():
+            # A listed file is often opened soon; looking it up in a sharded directory takes longer than
+            # reading it.
+            self._remember(path, DirectoryEntry(entry.name, entry.cid, entry.tsize))
+            yield path
 
     def walk_sizes(self, *, in_order: bool = True) -> Iterator[tuple[str, int | None]]:
         return ((path, self._size(entry)) for path, entry in self._walk(in_order=in_order))
@@ -309,7 +322,7 @@ class VerifiedDirectory(ObjectDirectory):
             log.warning("%r: %d symlinks are skipped in total", self.name, left_out)
 
     def open(self, path: str) -> ObjectFile:
-        entry = self._prefetch.take(path)
+        entry = self._prefetch.take(path) or self._recent.get(path)
         cid = self._resolve(path) if entry is None else entry.cid
         return open_file(self._fetcher, cid, path)
 
@@ -398,12 +411,15 @@ class VerifiedDirectory(ObjectDirectory):
                 finders[parents] = finder(parent, self._fetcher.block)
             entry = finders[parents](name)
             if entry is not None:
-                if len(recent) >= _MAX_RECENT:
-                    recent.clear()
-                recent[path] = entry
+                self._remember(path, entry)
             return entry
 
         return find
+
+    def _remember(self, path: str, entry: DirectoryEntry) -> None:
+        if len(self._recent) >= _MAX_RECENT:
+            self._recent.clear()
+        self._recent[path] = entry
 
     def _resolve(self, path: str) -> CID:
         return resolve_path(self._fetcher, self.cid, split_path(path, path), self.name)

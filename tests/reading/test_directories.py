@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from ipfs_dataset_core.ipld import (
     build_directory,
     build_symlink,
     get_profile,
+    hamt,
     make_cid,
 )
 from ipfs_dataset_core.ipld.cid import DAG_CBOR
@@ -128,6 +130,21 @@ def sharded(count):
         blocks.update(more)
         built.append((name, Built(cid, len(data), len(data))))
     return build_directory(built, profile, emit).cid, blocks, files
+
+
+def test_a_listed_file_is_not_looked_up_again(fetchers, monkeypatch):
+    root, blocks, files = sharded(600)
+    directory = open_node(fetchers(blocks), root, "here")
+    assert isinstance(directory, VerifiedDirectory)
+    group = list(islice(directory.walk(), 64))
+    parsed = []
+    parse = hamt.parse_shard
+    monkeypatch.setattr(hamt, "parse_shard", lambda *args: parsed.append(args) or parse(*args))
+    directory.read_ahead(group)
+    assert [directory.open(path).read() for path in group] == [files[path] for path in group]
+    assert not parsed
+    assert directory.open("file-0599").read() == b"599"
+    assert parsed
 
 
 def test_a_sharded_directory_is_like_any_other(fetchers):
