@@ -47,10 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
             for mark, names in (("-", found.removed), ("+", found.added), ("~", found.changed)):
                 for name in names:
                     print_line(f"{mark} {name}")
+        if found.card:
+            print_line(f"~ card: {', '.join(found.card)}")
         same = f", {found.same:,} equal" if found.same is not None else ""
+        order = ", in another order" if found.reordered else ""
         print(
             f"{len(found.added):,} added, {len(found.removed):,} removed, {len(found.changed):,} changed"
-            f"{same}; {human_size(found.new_bytes)} of blocks are new, {human_size(found.gone_bytes)} gone",
+            f"{same}{order}; {human_size(found.new_bytes)} of blocks are new, "
+            f"{human_size(found.gone_bytes)} gone",
             file=output(),
         )
     return 0 if found.identical else 1

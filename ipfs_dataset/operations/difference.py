@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ipfs_dataset_core.datasets.imported import ImportedDataset
     from ipfs_dataset_core.interfaces import ObjectFile
     from ipfs_dataset_core.options import OptionArguments
 
@@ -45,6 +46,8 @@ class Difference:
         added: Items only in the second object: names, or numbers of samples in it.
         removed: Items only in the first object.
         changed: Items in both, with different content; for samples, pairs such as ``"3 -> 4"``.
+        card: Statements about published datasets that differ, such as ``"classes"`` or ``"licence"``.
+        reordered: Whether the samples are the same, but not their order.
         same: Number of equal items; None if equal folders were not listed.
         new_bytes: Total size of the second object's leaves that the first lacks.
         gone_bytes: Total size of the first object's leaves that the second lacks.
@@ -55,14 +58,16 @@ class Difference:
     added: list[str] = attrs.field(factory=list)
     removed: list[str] = attrs.field(factory=list)
     changed: list[str] = attrs.field(factory=list)
+    card: list[str] = attrs.field(factory=list)
+    reordered: bool = False
     same: int | None = None
     new_bytes: int = 0
     gone_bytes: int = 0
 
     @property
     def identical(self) -> bool:
-        """Whether both are the same object, or contain the same items."""
-        return not (self.added or self.removed or self.changed)
+        """Whether both are the same object, or have the same items, order and card."""
+        return not (self.added or self.removed or self.changed or self.card or self.reordered)
 
 
 def difference(
@@ -309,6 +314,25 @@ def _compare_samples(found: Difference, one: PublishedContents, two: PublishedCo
             found.removed.append(str(number))
     found.added = list(map(str, sorted(new)))
     found.same = len(partner) - len(found.changed)
+    if not (found.added or found.removed or found.changed):
+        found.reordered = any(number != other for number, other in partner.items())
+    found.card = _differing_statements(one.dataset, two.dataset)
+
+
+def _differing_statements(one: ImportedDataset, two: ImportedDataset) -> list[str]:
+    """Returns the names of statements that differ: fields of the card, and the numbers of classes."""
+    stated = [
+        {
+            **({} if dataset.card is None else attrs.asdict(dataset.card)),
+            "classes": dataset.class_to_idx,
+            "previews": None,  # for the page, not part of the data
+        }
+        for dataset in (one, two)
+    ]
+    names = sorted(stated[0].keys() | stated[1].keys())
+    return [
+        name for name in names if (stated[0].get(name) or None) != (stated[1].get(name) or None)
+    ]
 
 
 def _files_of(contents: PublishedContents, numbers: list[int]) -> list[ObjectFile]:

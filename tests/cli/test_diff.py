@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
+from ipfs_dataset import DatasetCard
 from ipfs_dataset.exporter import IPFSDatasetExporter
 from tests.support import builders
 from tests.support.builders import noise, tar_bytes, tree, zip_bytes
@@ -79,8 +81,9 @@ def test_archives_differ_by_their_members(store, make):
     assert found["same"] == 28
 
 
-def published(store, samples):
-    return IPFSDatasetExporter(store.address, shard_bytes=300_000).export_to_ipfs(samples)
+def published(store, samples, card=None):
+    exporter = IPFSDatasetExporter(store.address, shard_bytes=300_000)
+    return exporter.export_to_ipfs(samples, card=card)
 
 
 SAMPLES = [(noise(10_000, seed=n), n) for n in range(100)]
@@ -119,6 +122,45 @@ def test_datasets_differ_by_their_samples(store, change, added, removed, changed
         assert found["same"] == 100 - len(removed) - len(changed)
     else:
         assert len(found["removed"]) + len(found["changed"]) == 100
+
+
+@pytest.mark.parametrize("change", [lambda s: s[50:] + s[:50], lambda s: s[::-1]], ids=range(2))
+def test_the_same_samples_in_another_order_differ(store, change):
+    cids = [published(store, version) for version in (SAMPLES, change(SAMPLES))]
+    done = run("diff", *cids, "--from", store.address)
+    assert done.status == 1
+    assert "0 changed, 100 equal, in another order; " in done.out
+    assert diff(store, *cids)["reordered"]
+    assert not diff(store, cids[0], published(store, SAMPLES[1:]))["reordered"]
+
+
+CARD = DatasetCard(name="n", description="d", licence="MIT", classes=("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"classes": ("cat", "wolf")}, ["classes"]),
+        ({"name": "m", "description": "e"}, ["description", "name"]),
+        ({"licence": ""}, ["licence"]),
+    ],
+    ids=["class renamed", "texts", "licence removed"],
+)
+def test_datasets_with_the_same_samples_differ_by_their_cards(store, change, expected):
+    samples = [(noise(100, seed=n), n % 2) for n in range(10)]
+    cids = [published(store, samples, card=card) for card in (CARD, attrs.evolve(CARD, **change))]
+    done = run("diff", *cids, "--from", store.address, "--summary")
+    assert done.status == 1
+    assert done.out.startswith(f"~ card: {', '.join(expected)}\n0 added, 0 removed, 0 changed")
+    found = diff(store, *cids)
+    assert (found["card"], found["identical"], found["same"]) == (expected, False, 10)
+    assert diff(store, cids[0], published(store, samples))["card"] == [
+        "classes",
+        "description",
+        "licence",
+        "name",
+        "version",
+    ]
 
 
 def test_little_is_fetched_of_two_versions(tmp_path):
