@@ -119,3 +119,41 @@ def test_samples_that_are_json_are_records_too(records):
     _, found, dataset = records([{"text": f"t{n}", "label": n} for n in range(5)])
     values = [json.loads(record["sample/value"]) for record in found["sample"]]
     assert sorted(values, key=lambda value: value["label"]) == list(dataset)
+
+
+KINDS = {
+    "text": ["one", "", "ä" * 3000],
+    "bytes": [b"", b"\xff\x00", b"a" * 3000],
+    "tensors": [torch.zeros(0), torch.arange(6).reshape(2, 3), torch.tensor(1.5)],
+    "a tensor in each": [(torch.rand(3, 4), number) for number in range(3)],
+    "nested": [{"a": {"b": [1, (torch.rand(2), "x")]}, "c": None} for _ in range(3)],
+    "empty values": [("", b"", [], {}) for _ in range(3)],
+    "names in Unicode": [
+        {"größe": "x" * 2000, "标签": number, "\u202e": b"y"} for number in range(3)
+    ],
+    "difficult names": [
+        {"a b.c/d": "x" * 2000, "key": 1, "value": 2, "sample": "s", "#": 3, "": torch.rand(2)}
+        for _ in range(3)
+    ],
+    "names that differ in case": [{"A": b"x" * 2000, "a": b"y" * 2000} for _ in range(3)],
+    "names of ours": [{"dataset": "x" * 2000, "classes": torch.rand(2)} for _ in range(3)],
+    "numbers": [(1, 2.5, True, None, -(2**70), float("nan")) for _ in range(3)],
+    "of several shapes": [(torch.rand(number + 1), "x" * number) for number in range(3)],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_samples_is_described_without_warnings(records, kind):
+    _, found, dataset = records(KINDS[kind])
+    assert len(dataset) == len(KINDS[kind])
+    found.pop("dataset/classes", None)
+    assert found
+    # A member of its own for each value of each sample, or one for the whole sample.
+    assert all(len(members) <= len(dataset) for members in found.values())
+    assert sum(map(len, found.values())) >= len(dataset)
+    if kind in ("text", "bytes"):
+        [members] = found.values()
+        values = sorted(member["sample/value"] for member in members)
+        assert values == sorted(
+            sample.encode() if isinstance(sample, str) else sample for sample in KINDS[kind]
+        )
