@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -241,6 +242,14 @@ def _parts(sample: Any) -> Iterable[Any]:
     kind = type(sample)
     if kind is tuple or kind is list:
         return sample  # type: ignore[no-any-return]
-    if kind is dict or isinstance(sample, Mapping):
+    if kind is dict:
         return sample.values()  # type: ignore[no-any-return]
-    return sample if isinstance(sample, (tuple, list)) else (sample,)
+    if not _is_container(kind):
+        return (sample,)
+    return sample.values() if isinstance(sample, Mapping) else sample  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def _is_container(kind: type) -> bool:
+    # Cached, because finding that a type is no mapping takes several times as long as a look-up.
+    return issubclass(kind, (tuple, list, Mapping))
