@@ -13,7 +13,6 @@ from ipfs_dataset_core.errors import FormatError, VerificationError
 from ipfs_dataset_core.ipld.cid import SHA2_256_PREFIX
 from ipfs_dataset_core.ipld.multiformats import IDENTITY, encode_varint
 from ipfs_dataset_core.ipld.protobuf import BYTES, VARINT, fields, tagged_bytes, tagged_varint
-from ipfs_dataset_core.runtime.forks import before_forks
 
 RSA, ED25519, SECP256K1, ECDSA = range(4)
 _NAMES = {RSA: "RSA", ED25519: "Ed25519", SECP256K1: "secp256k1", ECDSA: "ECDSA"}
@@ -81,12 +80,6 @@ class PublicKey:
         """
         if self.kind not in _NAMES:
             raise VerificationError(f"is signed with a key of the unknown type {self.kind}")
-        # OpenSSL and `cryptography` set up what they use on its first use, under locks that a process forked
-        # meanwhile would wait for forever.
-        with before_forks("the check of a signature"):
-            self._verify(message, signature)
-
-    def _verify(self, message: bytes, signature: bytes) -> None:
         from cryptography import exceptions  # noqa: PLC0415 - an extra
         from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
         from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415

@@ -244,7 +244,7 @@ def _parts(sample: Any) -> Iterable[Any]:
         return sample  # type: ignore[no-any-return]
     if kind is dict:
         return sample.values()  # type: ignore[no-any-return]
-    if not _is_container(kind):
+    if not _is_container(kind):  # type: ignore[arg-type] # classes are hashable
         return (sample,)
     return sample.values() if isinstance(sample, Mapping) else sample  # type: ignore[no-any-return]
 

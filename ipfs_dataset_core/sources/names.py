@@ -22,6 +22,7 @@ from ipfs_dataset_core.errors import (
 )
 from ipfs_dataset_core.ipld import verify_record
 from ipfs_dataset_core.runtime.deadlines import time_left, until
+from ipfs_dataset_core.runtime.forks import before_forks
 from ipfs_dataset_core.runtime.pool import DaemonPool
 from ipfs_dataset_core.runtime.process_local import ProcessLocal
 from ipfs_dataset_core.runtime.user_warnings import warn_user
@@ -105,7 +106,10 @@ def _accepted(answer: bytes | Exception, name: CID, source: Source) -> NameRecor
     """Returns the record from a source, if it is valid and not older than one that was seen before."""
     if isinstance(answer, Exception):
         raise answer
-    record = verify_record(answer, name)
+    # OpenSSL and `cryptography` set up what they use on its first use, under locks that a process forked
+    # meanwhile would wait for forever.
+    with before_forks("the check of a signature"):
+        record = verify_record(answer, name)
     if not record.proven:
         warn_user(
             f"The name {name.encode('base36')} is trusted without proof, because cryptography, which "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import urllib.request
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_samples_that_are_json_are_records_too(records):
     assert sorted(values, key=lambda value: value["label"]) == list(dataset)
 
 
-KINDS = {
+KINDS: dict[str, list[Any]] = {
     "text": ["one", "", "ä" * 3000],
     "bytes": [b"", b"\xff\x00", b"a" * 3000],
     "tensors": [torch.zeros(0), torch.arange(6).reshape(2, 3), torch.tensor(1.5)],

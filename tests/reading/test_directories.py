@@ -139,7 +139,12 @@ def test_a_listed_file_is_not_looked_up_again(fetchers, monkeypatch):
     group = list(islice(directory.walk(), 64))
     parsed = []
     parse = hamt.parse_shard
-    monkeypatch.setattr(hamt, "parse_shard", lambda *args: parsed.append(args) or parse(*args))
+
+    def parse_and_count(*args):
+        parsed.append(args)
+        return parse(*args)
+
+    monkeypatch.setattr(hamt, "parse_shard", parse_and_count)
     directory.read_ahead(group)
     assert [directory.open(path).read() for path in group] == [files[path] for path in group]
     assert not parsed

@@ -8,11 +8,14 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
+from ipfs_dataset_core import NameRecordError
 from ipfs_dataset_core.runtime import forks
 from ipfs_dataset_core.runtime.forks import before_forks
+from ipfs_dataset_core.sources import names
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -128,29 +131,25 @@ def test_no_block_begins_while_a_process_is_forked(monkeypatch):
 
 
 def test_a_fork_waits_for_the_check_of_a_signature(monkeypatch):
-    pytest.importorskip("cryptography")
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
-    from ipfs_dataset_core.ipld.public_key import ED25519, PublicKey
-
-    signing = ed25519.Ed25519PrivateKey.generate()
-    key = PublicKey(ED25519, signing.public_key().public_bytes_raw())
-    signature = signing.sign(b"message")
     begun = threading.Event()
     in_check = []
 
-    class Slow:
-        @staticmethod
-        def from_public_bytes(data):
-            in_check.append(True)
-            begun.set()
-            time.sleep(REST)
-            in_check.pop()
-            return original.from_public_bytes(data)
+    def slow_check(_record, _name):
+        in_check.append(True)
+        begun.set()
+        time.sleep(REST)
+        in_check.pop()
+        raise NameRecordError("is forged")
 
-    original = ed25519.Ed25519PublicKey
-    monkeypatch.setattr(ed25519, "Ed25519PublicKey", Slow)
-    thread = in_thread(lambda: key.verify(b"message", signature))
+    monkeypatch.setattr(names, "verify_record", slow_check)
+
+    unused: Any = None
+
+    def check():
+        with pytest.raises(NameRecordError):
+            names._accepted(b"", unused, unused)
+
+    thread = in_thread(check)
     assert begun.wait(60)
     assert forked(lambda: sys.exit(bool(in_check))) == 0
     thread.join()

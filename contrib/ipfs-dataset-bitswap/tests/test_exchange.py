@@ -13,8 +13,8 @@ from ipfs_dataset_bitswap import flood_guard
 from ipfs_dataset_bitswap.exchange import Exchange
 from ipfs_dataset_bitswap.flood_guard import MAX_UNREQUESTED
 from ipfs_dataset_bitswap.libp2p.errors import PeerProtocolError
-from ipfs_dataset_bitswap.link import MAX_WANTS
 from ipfs_dataset_bitswap.messages import Entry, Message, encode_message, encode_wantlist
+from ipfs_dataset_bitswap.peers import MAX_WANTS
 
 from ipfs_dataset_core import (
     CID,

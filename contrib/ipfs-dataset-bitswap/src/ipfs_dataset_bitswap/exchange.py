@@ -28,9 +28,8 @@ from ipfs_dataset_core.ipld import RAW, SHA2_256_PREFIX, hasher, make_cid
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipfs_dataset_bitswap.link import Link
     from ipfs_dataset_bitswap.messages import Message
-    from ipfs_dataset_bitswap.peers import Peer
+    from ipfs_dataset_bitswap.peers import Link, Peer
     from ipfs_dataset_core import CID
 
 # The multihash of the empty block, as of an empty file. Kubo answers DONT_HAVE for it, although it has it.
@@ -199,7 +198,8 @@ class Exchange:
             now = time.monotonic()
             peer = link.peer
             peer.drop(link, error, now)
-            for key, want in list(link.outstanding.items()):
+            for key in list(link.outstanding):
+                want = self.wantlist.wants[key]
                 self.wantlist.unassign(key, want)
                 # A peer may close an idle connection just when it is used again.
                 if link.has_delivered and not want.losses and not isinstance(error, _OF_PEER):
@@ -225,7 +225,7 @@ class Exchange:
                 link.received_unrequested(len(data), now)
             return
         if want.link is link:
-            link.delivered(want, now)
+            link.delivered(want.number, want.requested_at, now)
         else:  # the block was requested before, or the peer sent it instead of HAVE
             link.heard_at, link.has_delivered = now, True
         link.peer.has_data()

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-    from ipfs_dataset_bitswap.link import Link
-    from ipfs_dataset_bitswap.peers import Peer
+    from ipfs_dataset_bitswap.peers import Link, Peer
     from ipfs_dataset_bitswap.wantlist import Want, Wantlist
 
 # Seconds between checks for late blocks.
@@ -69,7 +68,7 @@ class Scheduler:
         room = self._wantlist.room(max(1, len(links)))
         withdrawn = []
         for link in links:
-            batched = [key for key, want in link.outstanding.items() if not want.urgent]
+            batched = [key for key in link.outstanding if not self._wantlist.wants[key].urgent]
             for key in batched[room:]:
                 want = self._wantlist.wants[key]
                 self._wantlist.unassign(key, want)

@@ -10,9 +10,8 @@ from ipfs_dataset_bitswap.exchange import Exchange
 from ipfs_dataset_bitswap.libp2p.connection import Dialling, dial
 from ipfs_dataset_bitswap.libp2p.identity import Identity
 from ipfs_dataset_bitswap.libp2p.messages import MessageHandler
-from ipfs_dataset_bitswap.link import IDLE_SECONDS
 from ipfs_dataset_bitswap.messages import MAX_MESSAGE_BYTES, PROTOCOL
-from ipfs_dataset_bitswap.peers import Peer
+from ipfs_dataset_bitswap.peers import IDLE_SECONDS, Peer
 from ipfs_dataset_core import Transport, TransportError
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from ipfs_dataset_core import (
 )
 
 if TYPE_CHECKING:
-    from ipfs_dataset_bitswap.link import Link
-    from ipfs_dataset_bitswap.peers import Peer
+    from ipfs_dataset_bitswap.peers import Link, Peer
     from ipfs_dataset_bitswap.session import Session
     from ipfs_dataset_core import CID
 
@@ -154,7 +153,7 @@ class Wantlist:
     def assign(self, key: bytes, want: Want, link: Link, now: float, number: int) -> None:
         """Notes that a block is requested from a connection."""
         want.link, want.requested_at, want.number = link, now, number
-        link.outstanding[key] = want
+        link.outstanding[key] = None
         self.outstanding += 1
 
     def unassign(self, key: bytes, want: Want) -> None:

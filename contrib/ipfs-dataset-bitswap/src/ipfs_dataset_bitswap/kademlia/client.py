@@ -27,6 +27,7 @@ from ipfs_dataset_core import (
     FormatError,
     IPFSDatasetError,
     TransportError,
+    before_forks,
     is_private_host,
     time_left,
 )
@@ -281,7 +282,8 @@ class _Records:
     def add(self, response: Response, *, private: bool) -> bool:
         if response.record is not None:
             try:
-                record = verify_record(response.record, self._name)
+                with before_forks("the check of a signature"):
+                    record = verify_record(response.record, self._name)
             except IPFSDatasetError as error:
                 log.debug("A record of %s in the DHT is left out: %s", self._name, error)
             else:

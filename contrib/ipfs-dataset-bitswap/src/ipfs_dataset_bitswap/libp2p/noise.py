@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from ipfs_dataset_core import FormatError, VerificationError
+from ipfs_dataset_core import FormatError, VerificationError, before_forks
 from ipfs_dataset_core.ipld import PublicKey, protobuf_bytes, protobuf_fields
 
 if TYPE_CHECKING:
@@ -247,7 +247,8 @@ class Payload:
         Raises:
             VerificationError: It has not.
         """
-        self.key.verify(_SIGNED_PREFIX + static_key, self.signature)
+        with before_forks("the check of a signature"):  # of a key of any kind
+            self.key.verify(_SIGNED_PREFIX + static_key, self.signature)
 
 
 def _muxers(extensions: bytes) -> tuple[str, ...]:
