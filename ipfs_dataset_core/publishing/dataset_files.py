@@ -246,7 +246,7 @@ def _parts(sample: Any) -> Iterable[Any]:
         return sample.values()  # type: ignore[no-any-return]
     if not _is_container(kind):  # type: ignore[arg-type] # classes are hashable
         return (sample,)
-    return sample.values() if isinstance(sample, Mapping) else sample  # type: ignore[no-any-return]
+    return sample.values() if isinstance(sample, Mapping) else sample
 
 
 @lru_cache(maxsize=256)

@@ -234,9 +234,11 @@ def test_large_json_integers_and_tiny_floats_are_read():
     ]
 
 
-def test_repeated_names_in_fields_raise_an_error():
+def test_repeated_names_in_fields_and_none_at_all_raise_an_error():
     with pytest.raises(ValueError, match="'x' twice"):
         CsvReader(fields=["x", "y", "x"])
+    with pytest.raises(ValueError, match="fields= is empty"):
+        CsvReader(fields=[])
 
 
 @pytest.mark.parametrize("multiline", [True, False])

@@ -13,7 +13,14 @@ import csv
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
-from ipfs_dataset_core import FormatError, LimitError, Reader, parse_json, repeated_name
+from ipfs_dataset_core import (
+    FormatError,
+    LimitError,
+    Reader,
+    parse_json,
+    repeated_name,
+    selected_names,
+)
 from ipfs_dataset_text.compression import decompressed, is_compressed
 from ipfs_dataset_text.index import LinesIndex, sample_name
 from ipfs_dataset_text.lines import MAX_LINE_BYTES, lines_between, split
@@ -169,7 +176,7 @@ class CsvReader(LinesReader):
 
     Raises:
         LookupError: Python has no such encoding.
-        ValueError: `fields` has a repeated name, or the encoding writes a line feed as other bytes.
+        ValueError: `fields` is empty or repeats a name, or the encoding writes a line feed as other bytes.
     """
 
     name = "csv"
@@ -186,10 +193,8 @@ class CsvReader(LinesReader):
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(max_line_bytes=max_line_bytes, encoding=encoding)
-        if fields is not None and len(set(fields)) < len(fields):
-            raise ValueError(f"fields= has the name {repeated_name(fields)!r} twice")
         self._delimiter = delimiter
-        self._fields = None if fields is None else list(fields)
+        self._fields = selected_names(fields, "fields=")
         self._multiline = multiline
 
     def sliceable(self, source: ObjectFile) -> bool:
