@@ -86,7 +86,12 @@ class _Command(_Parser):
 
     def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
         self._add_arguments()
-        return super().parse_known_args(*arguments, **named)
+        found, unknown = super().parse_known_args(*arguments, **named)
+        if (
+            unknown
+        ):  # with the usage of this command, where argparse would print that of the whole program
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def format_help(self) -> str:
         self._add_arguments()
@@ -206,6 +211,8 @@ def _message(error: Exception) -> str:
     name = getattr(error, "filename", None)
     if isinstance(error, OSError) and isinstance(name, (str, bytes)) and error.strerror:
         return f"{os.fsdecode(name)!r}: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and name is None:
+        return "the current folder does not exist any more: change to another one"
     if type(error) is OSError and error.strerror:
         # Files have names, so this is standard output.
         return f"cannot write the output: {error.strerror}"

@@ -147,6 +147,28 @@ def test_a_wrong_command_line_ends_with_two(arguments, capsys):
     assert "usage: ipfs-dataset" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [(["ls", "--nonsense", "x"], "ipfs-dataset ls "), (["cid", "a", "b"], "ipfs-dataset cid ")],
+)
+def test_unknown_arguments_are_reported_with_the_usage_of_the_command(arguments, usage, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    message = capsys.readouterr().err
+    assert message.startswith(f"usage: {usage}")
+    assert "unrecognized arguments: " in message
+
+
+def test_a_current_folder_that_was_deleted_is_named(capsys, tmp_path, monkeypatch):
+    place = tmp_path / "gone"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    place.rmdir()
+    status, out, message = run(capsys, "publish", ".", "--to", tmp_path / "store")
+    assert (status, out) == (1, "")
+    assert "the current folder does not exist any more" in message
+
+
 def test_version_is_that_of_the_distribution(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
