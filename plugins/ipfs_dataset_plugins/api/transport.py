@@ -191,9 +191,9 @@ class ApiTransport(Transport):
         return found
 
     def _missing_of(self, raw: list[CID]) -> set[str]:
-        # A node that reports this block, which noresponse has, has looked up all those before it.
-        noresponses = str(make_cid(secrets.token_bytes(32), RAW))
-        lines = "".join(f"{cid}\n" for cid in (*raw, noresponses)).encode()
+        # No node has this block: one that reports it as missing has looked up all those before it.
+        absent = str(make_cid(secrets.token_bytes(32), RAW))
+        lines = "".join(f"{cid}\n" for cid in (*raw, absent)).encode()
         response = self._upload("refs", [lines], "text/plain", offline="true")
         response.check_encoding()
         missing = set()
@@ -204,7 +204,7 @@ class ApiTransport(Transport):
             if not message or not any(words in message for words in _MISSING):
                 raise TransportError(f"{self.name}: refs of {len(raw)} blocks answered {shown!r}")
             missing.add(cid)
-        if noresponses not in missing:
+        if absent not in missing:
             raise TransportError(f"{self.name}: refs does not report missing blocks")
         return missing
 
