@@ -12,14 +12,14 @@ ONE = "12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2"
 TWO = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
 
 
-def test_the_address_of_a_peer():
+def test_the_address_of_a_peer_is_parsed():
     found = BitswapAddress.parse(f"/ip4/1.2.3.4/tcp/4001/p2p/{ONE}")
     [[address]] = found.peers.values()
     assert (address.host, address.port, str(address.peer_id)) == ("1.2.3.4", 4001, ONE)
     assert (found.connections, found.public_only) == (4, False)
 
 
-def test_several_peers_and_several_addresses_of_one():
+def test_several_peers_and_several_addresses_of_one_are_parsed():
     found = BitswapAddress.parse(
         f"bitswap:/dns4/a.example/tcp/1/p2p/{ONE},/ip6/::1/tcp/2/p2p/{TWO},/ip4/1.2.3.4/tcp/3/p2p/{ONE}"
         "?connections=2&public=1"
@@ -47,12 +47,12 @@ def test_several_peers_and_several_addresses_of_one():
         f"/ip4/1.2.3.4/tcp/1/p2p/{ONE}?speed=2",
     ],
 )
-def test_what_is_malformed_is_refused_with_what_to_write(text):
+def test_malformed_addresses_are_refused(text):
     with pytest.raises(AddressError):
         BitswapAddress.parse(text)
 
 
-def test_messages_name_a_few_peers():
+def test_the_name_of_a_transport_lists_its_peers():
     peers = ",".join(f"/ip4/1.2.3.{n}/tcp/4001/p2p/{p}" for n, p in enumerate((ONE, TWO)))
     transport = BitswapTransport(f"bitswap:{peers}", Options())
     assert transport.name == (

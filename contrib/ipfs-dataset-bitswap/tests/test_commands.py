@@ -1,4 +1,4 @@
-"""``ipfs-dataset doctor`` and ``bench`` with peers: a real Kubo, and one that is not there."""
+"""``ipfs-dataset doctor`` and ``bench`` with peers: a real Kubo, and one that cannot be reached."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def absent():
     return f"/ip4/127.0.0.1/tcp/{port}/p2p/{Identity.generate().peer_id}"
 
 
-def test_a_peer_tells_what_it_is(kubo_peer):
+def test_facts_of_a_peer_are_its_program_protocols_and_round_trip(kubo_peer):
     transport = BitswapTransport(kubo_peer.peer_address, Options(timeout=20))
     facts = transport.facts()
     transport.close()
@@ -38,14 +38,14 @@ def test_a_peer_tells_what_it_is(kubo_peer):
     assert transport.parts() == []
 
 
-def test_a_peer_that_is_not_there_tells_nothing(absent):
+def test_facts_of_an_unreachable_peer_are_an_error(absent):
     transport = BitswapTransport(absent, Options(timeout=5))
     with pytest.raises(TransportError, match="cannot be reached"):
         transport.facts()
     transport.close()
 
 
-def test_the_doctor_looks_at_each_peer(kubo_peer, absent, url, capsys):
+def test_the_doctor_checks_each_peer(kubo_peer, absent, url, capsys):
     peers = f"bitswap:{absent},{kubo_peer.peer_address}"
     assert main(["doctor", url, "--from", peers, "--timeout", "5", "--json"]) == 0
     (source,) = json.loads(capsys.readouterr().out)["sources"]
@@ -60,7 +60,7 @@ def test_the_doctor_looks_at_each_peer(kubo_peer, absent, url, capsys):
     assert any("cannot be reached" in problem for problem in gone["problems"])
 
 
-def test_a_measurement_names_the_program_of_a_peer(kubo_peer, url, capsys):
+def test_bench_shows_the_program_of_a_peer(kubo_peer, url, capsys):
     assert main(["bench", url, "--from", kubo_peer.peer_address, "--rounds", "1"]) == 0
     out = capsys.readouterr().out
     assert "batches" in out

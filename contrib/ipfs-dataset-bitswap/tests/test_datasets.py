@@ -1,4 +1,4 @@
-"""Datasets that are read from peers: wherever an address goes, in workers, and when a peer dies meanwhile."""
+"""Datasets that are read from peers: beside gateways, in workers, and when a peer fails during an epoch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sort(samples):
 
 
 @kinds
-def test_samples_come_from_one_peer_by_number_and_in_order(kind):
+def test_samples_of_one_peer_are_read_by_index_and_in_order(kind):
     with BitswapServer(BLOCKS) as peer:
         with closing(IPFSDataset(the_object(kind), peer.url)) as by_number:
             numbers = list(range(len(by_number)))[::-3]
@@ -67,7 +67,7 @@ def test_samples_come_from_one_peer_by_number_and_in_order(kind):
 
 
 @kinds
-def test_peers_stand_beside_gateways_each_with_a_part(kind):
+def test_samples_are_read_if_peers_and_gateways_each_have_a_part(kind):
     parts = [dict(list(BLOCKS.items())[n::3]) for n in range(3)]
     with (
         BitswapServer(parts[0]) as one,
@@ -83,10 +83,10 @@ def test_peers_stand_beside_gateways_each_with_a_part(kind):
 
 
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
-def test_workers_connect_by_themselves(context, workers):
+def test_workers_open_their_own_connections(context, workers):
     with BitswapServer(BLOCKS) as peer:
         dataset = IPFSDataset(the_object("zip"), f"bitswap:{peer.url}?connections=1", timeout=20)
-        assert dataset[0][0] == "000.bin"  # connected here, too
+        assert dataset[0][0] == "000.bin"  # the parent is connected, too
         loader = DataLoader(
             dataset,
             batch_size=20,
@@ -95,13 +95,13 @@ def test_workers_connect_by_themselves(context, workers):
             collate_fn=list,
         )
         assert sort(sample for batch in loader for sample in batch) == sort(SAMPLES.items())
-        assert dataset[1][0] == "001.bin"  # the parent's connection is still its own
+        assert dataset[1][0] == "001.bin"  # the connection of the parent still works
         dataset.close()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
 @pytest.mark.parametrize("joined", [True, False])
-def test_a_peer_that_dies_in_the_middle_of_an_epoch_costs_no_sample(joined):
+def test_no_sample_is_lost_if_a_peer_fails_during_an_epoch(joined):
     shards = [IPFSObject(OBJECTS[kind], kind) for kind in ("zip", "tar")] * 4
     dying_after, lock = 60, threading.Lock()
     with BitswapServer(BLOCKS) as staying:
@@ -157,15 +157,15 @@ def wait_until_nothing_is_left(sockets):
 
 
 def count_sockets():
-    """Returns how many sockets this process has; 0 where that cannot be told."""
+    """Returns the number of sockets of this process; 0 where it cannot be determined."""
     found, files = 0, Path("/proc/self/fd")
     for one in files.iterdir() if files.is_dir() else ():
-        with suppress(OSError):  # that of the listing itself has gone
+        with suppress(OSError):  # the descriptor of the listing itself is closed
             found += str(one.readlink()).startswith("socket:")
     return found
 
 
-def test_nothing_is_left_when_datasets_are_closed():
+def test_closing_datasets_ends_threads_and_closes_sockets():
     with BitswapServer(BLOCKS) as peer:
         sockets = count_sockets()
         for number in range(10):
@@ -176,7 +176,7 @@ def test_nothing_is_left_when_datasets_are_closed():
 
 @pytest.mark.parametrize("found", [False, True])
 def test_a_dial_ends_when_a_dataset_is_closed(found):
-    """A peer that accepts the connection, and says nothing for as long as one waits."""
+    """The peer accepts the connection and never answers."""
     sockets = count_sockets()
     dialled, failures = threading.Event(), []
 

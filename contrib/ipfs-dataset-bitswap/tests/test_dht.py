@@ -41,7 +41,7 @@ def nobody():
     return PeerAddress("127.0.0.1", 9, Identity.generate().peer_id)
 
 
-def test_peers_that_fail_do_not_gather(transport, found):
+def test_peers_that_fail_are_removed(transport, found):
     for cid in CIDS[:-1]:
         found[:] = [nobody()]
         with pytest.raises(TransportError):
@@ -64,8 +64,8 @@ def test_a_peer_that_moves_is_found_at_its_new_address(transport, found):
         assert transport.get_block(CIDS[-1]) == BLOCKS[CIDS[-1]]
 
 
-def test_peers_that_were_given_are_tried_again_after_a_rest(found, monkeypatch):
-    """They are nobody's to find again: after an outage they would be lost for good."""
+def test_configured_peers_are_tried_again_after_a_pause(found, monkeypatch):
+    """The DHT may not return them again, so an outage must not remove them."""
     monkeypatch.setattr(dht, "_REST_SECONDS", 0.0)
     dead = True
     with (

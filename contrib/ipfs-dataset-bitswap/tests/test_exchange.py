@@ -381,7 +381,7 @@ def test_outstanding_blocks_are_limited_by_memory_and_by_the_peer(opened):
 
 
 def test_blocks_beyond_the_memory_are_dropped_and_requested_again(opened):
-    # Blocks are much larger than expected, and the reader stops to take them.
+    # Blocks are much larger than expected, and the reader stops taking them.
     size, memory = 100_000, 300_000
     many = {make_cid(data, RAW): data for data in (bytes((n,)) * size for n in range(40))}
     exchange = opened(ScriptedPeer("one", many), memory=memory)
@@ -422,7 +422,7 @@ def test_a_distant_peer_gets_more_connections(opened, round_trip, connections):
     exchange = opened(peer, timeout=SECONDS, most=3, memory=10)
     for _ in range(3):
         assert dict(exchange.get_blocks(CIDS)) == BLOCKS
-    eventually(lambda: len(peer.connections) >= connections)  # threads make them
+    eventually(lambda: len(peer.connections) >= connections)  # threads open them
     assert len(peer.connections) == connections
 
 
@@ -478,7 +478,7 @@ def test_each_block_is_delivered_once_or_an_error_names_a_peer(plans, numbers, b
     ]
     exchange = an_exchange(*scripted, timeout=0.1)
     wanted = [CIDS[n] for n in numbers]
-    # A peer that floods or breaks connections is left for others, so that what it has beside may not come.
+    # A peer that floods or breaks connections is dropped, so its other blocks may not be delivered.
     wild = any(fault in (JUNK, BREAKS) for plan in plans for fault in plan["faults"].values())
     found, errors = [], []
     try:
@@ -508,7 +508,7 @@ def test_each_block_is_delivered_once_or_an_error_names_a_peer(plans, numbers, b
 
 @pytest.mark.parametrize("sends", [True, False], ids=["slow", "never"])
 def test_a_late_peer_is_not_used_for_every_block(opened, sends):
-    """Without the time of its late blocks, it would seem to be idle and fast, and delay each block."""
+    """Without the time of its late blocks it would count as idle and fast, and delay each block."""
     late, honest = ScriptedPeer("late", BLOCKS), ScriptedPeer("honest", BLOCKS)
 
     def taking(peer, seconds):

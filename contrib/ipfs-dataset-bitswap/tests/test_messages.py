@@ -56,7 +56,7 @@ def test_any_bytes_are_a_message_or_a_typed_error(data):
 
 
 @given(_messages, st.data())
-def test_a_damaged_message_is_one_or_a_typed_error(message, data):
+def test_a_damaged_message_is_read_or_is_a_typed_error(message, data):
     encoded = bytearray(encode_message(message))
     for _ in range(data.draw(st.integers(1, 3))):
         if encoded:
@@ -67,7 +67,7 @@ def test_a_damaged_message_is_one_or_a_typed_error(message, data):
         decode_message(bytes(encoded[:cut]))
 
 
-def test_the_form_is_that_of_the_specification():
+def test_a_wantlist_has_the_bytes_of_the_specification():
     # By hand: wantlist(1){entry(1){block(1), priority(2)=1, wantType(4)=1, sendDontHave(5)}, full(2)}.
     inner = b"\x0a\x24" + CID + b"\x10\x01\x20\x01\x28\x01"
     wantlist = b"\x0a" + bytes((len(inner),)) + inner + b"\x10\x01"
@@ -80,7 +80,7 @@ def test_blocks_of_version_1_0_have_the_prefix_of_a_cid_of_version_0():
     assert decode_message(protobuf_bytes(2, b"data")).blocks == ((b"\x00\x70\x12\x20", b"data"),)
 
 
-def test_what_is_not_known_is_skipped():
+def test_unknown_fields_are_skipped():
     unknown = protobuf_bytes(9, b"later") + protobuf_varint(5, 77) + protobuf_varint(12, 1)
     block = protobuf_bytes(3, protobuf_bytes(1, b"\x01U\x12 ") + protobuf_bytes(2, b"data"))
     assert decode_message(unknown + block).blocks == ((b"\x01U\x12 ", b"data"),)
@@ -99,7 +99,7 @@ def test_what_is_not_known_is_skipped():
         pytest.param(b"\xff" * 11, id="a number without an end"),
     ],
 )
-def test_what_is_malformed_is_refused(data):
+def test_malformed_messages_are_refused(data):
     with pytest.raises(FormatError):
         decode_message(data)
 
@@ -118,6 +118,6 @@ def test_what_is_malformed_is_refused(data):
         ),
     ],
 )
-def test_what_is_too_much_is_refused(data):
+def test_messages_beyond_the_limits_are_refused(data):
     with pytest.raises(LimitError):
         decode_message(data)

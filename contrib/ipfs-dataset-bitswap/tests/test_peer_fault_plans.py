@@ -49,7 +49,7 @@ def test_one_good_peer_is_enough(joined):
 
 
 @pytest.mark.timeout(300)
-def test_nothing_wrong_comes_from_any_peers(tmp_path_factory):
+def test_no_combination_of_faulty_peers_returns_wrong_bytes(tmp_path_factory):
     @plans(COUNT)
     @given(st.lists(_others, min_size=1, max_size=3).map(used), NUMBERS, READING)
     def nothing_wrong_comes(sources, number, way):

@@ -1,4 +1,4 @@
-"""README.md: its examples run as written, but for the CID and the addresses."""
+"""README.md: its examples run as written, except for the CID and the addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_examples_run_as_written(kubo_peer, tmp_path, capsys):
     for letter in "abc":
         (folder / f"{letter}.txt").write_bytes(letter.encode() * 1000)
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]  # nobody is there, which the examples survive
+        port = sock.getsockname()[1]  # no peer listens there; the examples work without it
     replacements = {
         "bafybeieyrstcyspu6wlszbqbmg2xdhi7cgtkyt3evfx5ymwjetqejmoymu": kubo_peer.add(
             folder, "--cid-version=1"

@@ -39,7 +39,7 @@ class TestContract(TransportContract):
         return stocked.peer_address
 
 
-def test_thousands_of_blocks_come_in_one_batch_each_once(stocked):
+def test_thousands_of_blocks_in_one_batch_are_each_received_once(stocked):
     transport = BitswapTransport(stocked.peer_address, OPTIONS)
     try:
         found = list(transport.get_blocks(list(SMALL)))
@@ -50,7 +50,7 @@ def test_thousands_of_blocks_come_in_one_batch_each_once(stocked):
         transport.close()
 
 
-def test_a_node_that_restarts_is_connected_to_again(tmp_path):
+def test_a_restarted_node_is_connected_to_again(tmp_path):
     from tests.conftest import skip_without
     from tests.support.kubo import KuboPeer
 

@@ -49,7 +49,7 @@ def digits(ray, store, published):
     return ray.data.read_datasource(source)
 
 
-def test_rows_come_in_order_and_are_counted_without_reading(ray, store, archive):
+def test_rows_are_in_order_and_counted_without_reading(ray, store, archive):
     source = ipfs_dataset_ray.IPFSDatasource(archive, store.address, split_bytes="200K")
     dataset = ray.data.read_datasource(source)
     assert dataset.count() == 50
@@ -57,7 +57,7 @@ def test_rows_come_in_order_and_are_counted_without_reading(ray, store, archive)
     assert dataset.take_all() == [{"name": name, "bytes": data} for name, data in FILES.items()]
 
 
-def test_batches_of_tensors(digits):
+def test_batches_of_tensors_are_in_order(digits):
     labels = []
     for batch in digits.iter_torch_batches(batch_size=64):
         assert torch.equal(batch["image"][:, 1, 1], batch["label"].float())
@@ -75,7 +75,7 @@ def test_trainers_get_equal_streams(ray, digits):
     assert sorted(one + other) == list(range(COUNT))
 
 
-def test_ray_train_reads_it(ray, digits, tmp_path):
+def test_ray_train_reads_every_sample(ray, digits, tmp_path):
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -97,7 +97,9 @@ def test_ray_train_reads_it(ray, digits, tmp_path):
     assert sorted(eval((tmp_path / "0").read_text())) == list(range(COUNT))
 
 
-def test_samplers_and_streams_share_samples_out_under_ray_train(ray, store, published, tmp_path):
+def test_samplers_and_streams_divide_samples_among_ray_train_workers(
+    ray, store, published, tmp_path
+):
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -138,7 +140,7 @@ def test_samplers_and_streams_share_samples_out_under_ray_train(ray, store, publ
 # --------------------------------------------------------------------------- publishing
 
 
-def test_what_is_published_is_the_dataset(ray, store, digits):
+def test_a_published_dataset_is_equal_after_import(ray, store, digits):
     sink = ipfs_dataset_ray.IPFSDatasink(
         store.address, columns=["image", "label"], shard_bytes=50_000
     )
@@ -167,10 +169,10 @@ def test_tasks_write_to_several_nodes_and_the_first_has_the_root(ray, tmp_path, 
     assert [sample["label"] for sample in imported] == list(range(COUNT))
 
 
-# --------------------------------------------------------------------------- what goes wrong
+# --------------------------------------------------------------------------- failures
 
 
-def test_rows_of_a_task_whose_worker_is_killed_are_there_once(ray, store, published, tmp_path):
+def test_rows_of_a_task_whose_worker_is_killed_are_read_once(ray, store, published, tmp_path):
     marker = str(tmp_path / "killed")
 
     def transform(tensor):

@@ -1,4 +1,4 @@
-"""Lookups in a DHT in memory, some of whose peers lie; `test_private_dht` has real nodes."""
+"""Lookups in a DHT in memory, some of whose peers send false responses; `test_private_dht` has real nodes."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def peers_at(host, count, start=0):
 
 
 class Network(KademliaClient):
-    """A client whose requests are answered by peers in memory, which all know each other.
+    """A client whose requests are answered by peers in memory, each of which has all the others in its table.
 
     Attributes:
         providers, records: What each peer has, by its id.
-        answers: Peers that answer what a function returns.
+        answers: Functions that return the response of a peer instead, by its id.
     """
 
     def __init__(self, peers, timeout=20.0, bootstrap=None):
@@ -100,7 +100,7 @@ def test_a_provider_without_an_address_is_looked_up():
     assert FIND_NODE in {kind for _, kind in network.asked}
 
 
-def test_nobody_known_is_an_empty_list_and_nobody_answering_is_an_error():
+def test_no_provider_is_an_empty_list_and_no_response_is_an_error():
     network = Network(peers_at("127.0.0.1", 30))
     assert network.find_providers(CID) == []
     silent = Network(peers_at("127.0.0.1", 30))
@@ -109,7 +109,7 @@ def test_nobody_known_is_an_empty_list_and_nobody_answering_is_an_error():
         silent.find_providers(CID)
 
 
-def test_peers_of_the_public_internet_cannot_name_private_addresses():
+def test_private_addresses_from_public_peers_are_skipped():
     public = peers_at("1.2.3.4", 3)
     network = Network(public)
     private = peers_at("10.0.0.1", 1, 50)[0]
@@ -128,14 +128,14 @@ def test_peers_of_the_public_internet_cannot_name_private_addresses():
     assert found.addresses == (also_public,)
 
 
-def test_peers_in_a_private_network_can_name_others_there():
+def test_private_addresses_from_private_peers_are_used():
     network = Network(peers_at("10.0.0.1", 5))
     [holder] = peers_at("192.168.0.7", 1)
     network.providers[network.peers[3].peer_id] = [holder]
     assert network.find_providers(CID) == [holder]
 
 
-def test_a_peer_that_lies_costs_requests_and_no_more():
+def test_requests_are_bounded_if_peers_send_false_responses():
     network = Network(peers_at("127.0.0.1", 40))
     [holder] = peers_at("127.0.0.1", 1, 100)
     liars = network.peers[1:10]
@@ -149,7 +149,7 @@ def test_a_peer_that_lies_costs_requests_and_no_more():
     assert len(network.asked) <= 210
 
 
-def test_a_provider_that_is_found_first_is_not_held_up_by_others_that_hang():
+def test_a_provider_found_first_is_returned_while_other_peers_hang():
     network = Network(peers_at("127.0.0.1", 40))
     [holder] = peers_at("127.0.0.1", 1, 100)
     released = threading.Event()
@@ -166,7 +166,7 @@ def test_a_provider_that_is_found_first_is_not_held_up_by_others_that_hang():
     released.set()
 
 
-def test_a_lookup_ends_with_its_time_and_when_the_client_is_closed():
+def test_a_lookup_ends_at_its_timeout_and_when_the_client_is_closed():
     released = threading.Event()
     network = Network(peers_at("127.0.0.1", 3), timeout=0.2)
 
@@ -185,7 +185,7 @@ def test_a_lookup_ends_with_its_time_and_when_the_client_is_closed():
     released.set()
 
 
-def test_the_newest_valid_record_of_a_name_counts():
+def test_the_newest_valid_record_of_a_name_is_returned():
     key = Key()
     name = parse_name(key.name)
     network = Network(peers_at("127.0.0.1", 30))
@@ -198,7 +198,7 @@ def test_the_newest_valid_record_of_a_name_counts():
     assert Network(peers_at("127.0.0.1", 5)).find_record(name) is None
 
 
-def test_peers_that_answered_are_asked_in_the_next_lookup_too():
+def test_peers_that_responded_are_used_in_the_next_lookup():
     network = Network(peers_at("127.0.0.1", 10))
     network.find_providers(CID)
     network.answers = {network.peers[0].peer_id: refusing}  # the bootstrap peer
@@ -208,7 +208,7 @@ def test_peers_that_answered_are_asked_in_the_next_lookup_too():
     assert network.find_providers(other) == [holder]
 
 
-def test_the_public_bootstrap_peers_are_used_by_name_only():
+def test_the_public_bootstrap_peers_are_used_only_for_the_name_default():
     assert [str(one) for one in bootstrap_peers(["default"])] == list(PUBLIC_PEERS)
     own = f"/ip4/127.0.0.1/tcp/1/p2p/{Identity.generate().peer_id}"
     assert [str(one) for one in bootstrap_peers([own])] == [own]
@@ -219,7 +219,7 @@ def test_the_public_bootstrap_peers_are_used_by_name_only():
         bootstrap_peers(["Default"])
 
 
-def test_lookups_of_several_threads_do_not_disturb_each_other():
+def test_lookups_of_several_threads_are_independent():
     network = Network(peers_at("127.0.0.1", 40))
     cids = [make_cid(b"%d" % number, RAW) for number in range(8)]
     holders = peers_at("127.0.0.1", 8, 200)
@@ -262,6 +262,6 @@ def test_providers_without_an_address_are_looked_up_within_the_time_of_one_looku
     network.request = request
     started = threading.active_count()
     assert {one.peer_id for one in network.find_providers(CID)} == {one.peer_id for one in nowhere}
-    # One lookup asks ten peers at once; of eight one after the other there would be eighty threads.
+    # One lookup queries ten peers at once; eight lookups, one after the other, would leave eighty threads.
     assert threading.active_count() - started <= module.ALPHA
     released.set()

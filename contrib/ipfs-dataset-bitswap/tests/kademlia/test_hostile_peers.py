@@ -1,4 +1,4 @@
-"""Peers of the DHT that break its rules, on real sockets: errors name them, and others are asked."""
+"""Peers of the DHT that violate its protocol, on real sockets: errors name them, and others are used."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def holder():
     return PeerAddress("127.0.0.1", 4001, Identity.generate().peer_id)
 
 
-def test_the_request_is_that_of_the_protocol_and_each_answer_leads_on(peer):
+def test_a_lookup_sends_the_request_of_the_protocol_and_follows_responses(peer):
     asked, wanted = [], holder()
     knows = peer(serving(saying(described(wanted, PROVIDERS)), requests=asked))
     first = peer(serving(saying(described(knows.address, CLOSER)), requests=asked))
@@ -54,7 +54,7 @@ def test_the_request_is_that_of_the_protocol_and_each_answer_leads_on(peer):
     assert asked == [encode_request(GET_PROVIDERS, CID.multihash)] * 2
 
 
-def test_a_peer_that_serves_the_public_protocol_only_is_asked_by_that(peer):
+def test_a_peer_with_only_the_public_protocol_is_queried_with_it(peer):
     wanted = holder()
     only = peer(serving(saying(described(wanted, PROVIDERS)), protocols=(PROTOCOL,)))
     [found] = KademliaClient([only.address], 20).find_providers(CID)
@@ -99,7 +99,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_peer_that_breaks_the_rules_is_named_and_others_are_asked(peer, kind):
+def test_a_peer_that_violates_the_protocol_is_named_and_others_are_used(peer, kind):
     script, words = HOSTILE[kind]
     hostile = peer(script)
     with pytest.raises(TransportError) as caught:
@@ -112,7 +112,7 @@ def test_a_peer_that_breaks_the_rules_is_named_and_others_are_asked(peer, kind):
     assert found.addresses == (wanted,)
 
 
-def test_a_peer_that_says_nothing_costs_its_time_and_no_more(peer, monkeypatch):
+def test_a_silent_peer_is_a_timeout_and_others_are_used(peer, monkeypatch):
     monkeypatch.setattr(module, "PEER_SECONDS", 0.3)
     released = threading.Event()
     silent = peer(serving(lambda *_: released.wait(30)))
@@ -128,20 +128,20 @@ def test_a_peer_that_says_nothing_costs_its_time_and_no_more(peer, monkeypatch):
     released.set()
 
 
-def test_another_peer_at_the_address_is_not_believed(peer):
+def test_a_peer_with_another_id_at_the_address_is_refused(peer):
     impostor = peer(serving(saying(described(holder(), PROVIDERS))))
     claimed = PeerAddress("127.0.0.1", impostor.address.port, Identity.generate().peer_id)
     with pytest.raises(TransportError, match=str(claimed.peer_id)):
         KademliaClient([claimed], 20).find_providers(CID)
 
 
-def test_peers_that_are_not_there_are_not_waited_for(peer):
+def test_unreachable_peers_do_not_prevent_a_lookup(peer):
     nobody = [PeerAddress("127.0.0.1", 9, Identity.generate().peer_id) for _ in range(40)]
     wanted = holder()
     knows = peer(serving(saying(described(wanted, PROVIDERS))))
     names = saying(*(described(one, CLOSER) for one in nobody), described(knows.address, CLOSER))
     first = peer(serving(names))
-    # The 40 that are not there are all that counts of this answer, so it leads nowhere.
+    # At most 40 peers of a response are used, and the first 40 of this one cannot be reached.
     assert KademliaClient([first.address], 20).find_providers(CID) == []
     [found] = KademliaClient([first.address, knows.address], 20).find_providers(CID)
     assert found.addresses == (wanted,)
@@ -175,7 +175,7 @@ def test_closing_ends_the_connections_of_a_lookup(peer, monkeypatch):
     assert failures
 
 
-def test_a_system_that_starts_no_threads_is_a_typed_error(peer, monkeypatch):
+def test_a_failure_to_start_threads_is_a_typed_error(peer, monkeypatch):
     honest = peer(serving(saying(described(holder(), PROVIDERS))))
     client = KademliaClient([honest.address], 20)
     start = threading.Thread.start

@@ -1,4 +1,4 @@
-"""Which peers a lookup asks, in networks in memory of any shape."""
+"""Which peers a lookup queries, in networks in memory of any shape."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def distance(one, key):
 
 
 def run(key, seeds, answers, silent=frozenset()):
-    """Asks one peer after the other; returns the lookup and those that were asked."""
+    """Queries one peer after the other; returns the lookup and the peers that were queried."""
     lookup, asked = Lookup(key, seeds), []
     while not lookup.is_done():
         found = lookup.next()
@@ -39,7 +39,7 @@ def run(key, seeds, answers, silent=frozenset()):
 
 
 def network(count, rng, known=CLOSEST):
-    """Returns peers, each of which knows its neighbours and some others, and what each answers to a key."""
+    """Returns peers, each with a table of its neighbours and random others, and their answers by key."""
     peers = [peer(n) for n in range(count)]
     places = {one: kad_key(one.peer_id.multihash) for one in peers}
     tables = {}
@@ -65,13 +65,13 @@ def test_the_closest_peers_are_found_from_any_peer(count, seed, key):
     peers, answers_to = network(count, rng)
     lookup, asked = run(key, [rng.choice(peers)], answers_to(key))
     closest = sorted(peers, key=lambda one: distance(one, key))
-    # Each peer knows its neighbours, so the lookup comes to the closest of all.
+    # The table of each peer has its neighbours, so the lookup reaches the closest of all.
     assert lookup.closest()[:1] == closest[:1] or count == 1 or len(asked) < count
     assert len({one.peer_id for one in asked}) == len(asked)
     assert lookup.closest() == sorted(asked, key=lambda one: distance(one, key))[:CLOSEST]
 
 
-def test_far_fewer_peers_are_asked_than_there_are():
+def test_a_lookup_queries_a_small_part_of_the_peers():
     rng = random.Random(1)
     peers, answers_to = network(600, rng)
     for number in range(5):
@@ -81,7 +81,7 @@ def test_far_fewer_peers_are_asked_than_there_are():
         assert len(asked) < 80
 
 
-def test_peers_that_do_not_answer_give_way_to_others():
+def test_peers_that_do_not_respond_are_replaced_by_others():
     rng = random.Random(2)
     peers, answers_to = network(200, rng)
     key = b"key"
@@ -90,12 +90,12 @@ def test_peers_that_do_not_answer_give_way_to_others():
     lookup, _ = run(key, [start], answers_to(key), silent)
     answering = [one for one in peers if one.peer_id not in silent]
     closest = sorted(answering, key=lambda one: distance(one, key))[:CLOSEST]
-    # Half of what each peer names does not answer, so a few of the farther ones are not found.
+    # Half of the peers in each response do not respond, so a few of the farther ones are not found.
     assert lookup.closest()[:5] == closest[:5]
     assert sum(one in closest for one in lookup.closest()) >= CLOSEST * 3 // 4
 
 
-def test_a_peer_that_names_ever_closer_ones_is_not_followed_for_ever():
+def test_the_requests_of_a_lookup_are_bounded():
     key = b"key"
     numbers = iter(range(10**9))
 
@@ -107,13 +107,13 @@ def test_a_peer_that_names_ever_closer_ones_is_not_followed_for_ever():
     assert lookup.asked == len(asked)
 
 
-def test_a_peer_without_an_address_is_not_asked():
+def test_a_peer_without_an_address_is_not_queried():
     lookup = Lookup(b"key", [FoundPeer(peer(1).peer_id)])
     assert lookup.next() is None
     assert lookup.is_done()
 
 
-def test_what_is_under_way_is_waited_for():
+def test_a_lookup_is_not_done_while_a_request_is_pending():
     lookup = Lookup(b"key", [peer(1)])
     one = lookup.next()
     assert one == peer(1)
@@ -127,7 +127,7 @@ def test_what_is_under_way_is_waited_for():
 
 
 @pytest.mark.parametrize("failing", [True, False])
-def test_without_any_peer_it_ends(failing):
+def test_a_lookup_without_responses_ends(failing):
     lookup = Lookup(b"key", [peer(1)] if failing else [])
     if failing:
         lookup.failed(lookup.next())

@@ -1,4 +1,4 @@
-"""What peers of the DHT answer is bounded, and malformed answers are a FormatError, whatever is sent."""
+"""Answers of peers of the DHT: their sizes are bounded, and malformed ones are a FormatError."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_requests_are_those_of_the_specification():
     assert encode_request(GET_VALUE, b"key")[:2] == bytes.fromhex("0801")
 
 
-def test_distances_are_those_of_hashes():
+def test_distances_are_those_of_sha256_hashes():
     assert kad_key(b"x") == int.from_bytes(hashlib.sha256(b"x").digest(), "big")
 
 
@@ -106,7 +106,7 @@ def test_addresses_over_tcp_are_kept(address, expected):
     assert not answer.closer[0].skipped
 
 
-def test_a_name_that_dns_has_addresses_of_is_kept():
+def test_a_dnsaddr_name_is_kept():
     name = part(multiaddr.DNSADDR, b"a.example", sized=True)
     answer = decode_response(protobuf_bytes(8, peer(ONE, name, name + p2p(ONE))), KEY)
     assert [str(one) for one in answer.closer[0].addresses] == [f"/dnsaddr/a.example/p2p/{ONE}"]
@@ -151,23 +151,23 @@ def test_a_name_that_dns_has_addresses_of_is_kept():
         (ip4("1.2.3.4") * 50, "other"),
     ],
 )
-def test_others_are_left_out_with_the_reason(address, reason):
+def test_other_addresses_are_left_out_with_the_reason(address, reason):
     answer = decode_response(protobuf_bytes(8, peer(ONE, address)), KEY)
     assert answer.closer == (FoundPeer(ONE, (), frozenset({reason})),)
 
 
 @pytest.mark.parametrize("odd", [b"", b"x", b"\x12\x20short", b"\x11\x14" + bytes(20), bytes(200)])
-def test_a_peer_without_a_proper_id_is_left_out(odd):
+def test_a_peer_with_an_invalid_id_is_left_out(odd):
     message = protobuf_bytes(8, peer(odd, ip4("1.2.3.4") + tcp(1))) + protobuf_bytes(8, peer(TWO))
     assert [one.peer_id for one in decode_response(message, KEY).closer] == [TWO]
 
 
-def test_the_record_of_another_key_does_not_count():
+def test_the_record_of_another_key_is_ignored():
     other = protobuf_bytes(3, protobuf_bytes(1, b"another") + protobuf_bytes(2, b"value"))
     assert decode_response(other, KEY).record is None
 
 
-def test_what_a_peer_sends_too_much_of_is_cut():
+def test_peers_and_addresses_beyond_the_limits_are_dropped():
     one = peer(ONE, *[ip4("1.2.3.4") + tcp(n) for n in range(1, 99)])
     many = protobuf_bytes(8, one) * 500 + protobuf_bytes(9, one) * 500
     answer = decode_response(many, KEY)

@@ -1,4 +1,4 @@
-"""A DHT of four real Kubo nodes on loopback: content is found from any, and read from whoever has it."""
+"""A DHT of four real Kubo nodes on loopback: content is found from any node and read from its providers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SECONDS = 60
 
 
 class Dht:
-    """Nodes that are connected to the first one, and so find each other."""
+    """Nodes that are connected to the first one, through which they find each other."""
 
     def __init__(self, nodes):
         self.nodes = nodes
@@ -49,12 +49,12 @@ class Dht:
             node.cli("swarm", "connect", nodes[0].peer_address)
 
     def provide(self, node, folder, data, name="data"):
-        """Adds a file at a node, which tells the DHT; returns its CID."""
+        """Adds a file to a node and announces it in the DHT; returns its CID."""
         path = folder / name
         path.write_bytes(data)
         cid = node.cli("add", "-Q", "--cid-version=1", str(path)).decode().strip()
         end = time.monotonic() + SECONDS
-        while True:  # until the nodes know each other
+        while True:  # until the nodes have found each other
             node.cli("routing", "provide", cid)
             if self.nodes[0].cli("routing", "findprovs", cid).strip():
                 return cid
@@ -79,7 +79,7 @@ def test_content_is_found_from_any_node_and_read(dht, tmp_path):
         dataset.close()
 
 
-def test_archives_are_read_from_whoever_has_them_with_workers(dht, tmp_path):
+def test_archives_are_read_from_their_providers_with_workers(dht, tmp_path):
     members = {f"{n}.bin": noise(20_000, n) for n in range(64)}
     cids = [
         dht.provide(dht.nodes[1], tmp_path, zip_bytes(members), "a.zip"),
@@ -103,7 +103,7 @@ def test_archives_are_read_from_whoever_has_them_with_workers(dht, tmp_path):
     assert found == sorted([*members.items(), *members.items()])
 
 
-def test_names_are_proven_by_their_records_in_the_dht(dht, tmp_path):
+def test_names_are_verified_by_their_records_in_the_dht(dht, tmp_path):
     data = noise(1000, 1)
     cid = dht.provide(dht.nodes[1], tmp_path, data)
     name = dht.nodes[2].cli("key", "gen", "a-name").decode().strip()
@@ -119,7 +119,7 @@ def test_names_are_proven_by_their_records_in_the_dht(dht, tmp_path):
         transport.name_record(parse_name(str(Identity.generate().peer_id)))
 
 
-def test_what_nobody_has_is_not_found(dht):
+def test_a_block_without_a_provider_is_not_found(dht):
     transport = open_peers(f"bitswap:?bootstrap={dht.nodes[0].peer_address}", Options(timeout=20))
     absent = make_cid(b"a block that nobody has", RAW)
     with (
@@ -147,7 +147,7 @@ class TestDht(TransportContract):
 
 
 class Liars(KademliaClient):
-    """A client that finds others besides, who are named before those who have the data."""
+    """A client that returns other peers before the providers of the data."""
 
     def __init__(self, bootstrap, others):
         super().__init__(bootstrap, 20)
@@ -157,7 +157,7 @@ class Liars(KademliaClient):
         return [*self.others, *super().find_providers(cid)]
 
 
-def test_providers_that_lack_the_data_or_are_not_there_or_are_others_cost_time_only(dht, tmp_path):
+def test_a_block_is_read_although_other_providers_are_unusable(dht, tmp_path):
     data = noise(2 << 20, 2)
     cid = dht.provide(dht.nodes[1], tmp_path, data)
     lacking = PeerAddress.parse(dht.nodes[2].peer_address)
@@ -182,7 +182,7 @@ def test_providers_that_lack_the_data_or_are_not_there_or_are_others_cost_time_o
             transport.get_block(absent)
 
 
-def test_a_provider_that_has_removed_the_block_is_followed_by_the_next(dht, tmp_path):
+def test_the_next_provider_is_used_if_one_has_removed_the_block(dht, tmp_path):
     data = noise(300_000, 3)
     cid = dht.provide(dht.nodes[1], tmp_path, data)
     dht.provide(dht.nodes[2], tmp_path, data)
@@ -194,7 +194,7 @@ def test_a_provider_that_has_removed_the_block_is_followed_by_the_next(dht, tmp_
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_a_provider_that_dies_in_the_middle_of_an_epoch_loses_no_sample(dht, tmp_path):
+def test_no_sample_is_lost_if_a_provider_is_killed_during_an_epoch(dht, tmp_path):
     members = {f"{n:03}.bin": noise(30_000, n) for n in range(160)}
     archive = zip_bytes(members)
     with KuboDhtPeer(tmp_path / "mortal") as mortal:
@@ -225,7 +225,7 @@ def test_a_provider_that_dies_in_the_middle_of_an_epoch_loses_no_sample(dht, tmp
     assert sorted(found) == sorted(members.items())
 
 
-def test_a_router_leads_to_peers_that_serve_bitswap_only(dht, tmp_path):
+def test_a_peer_with_only_bitswap_is_found_through_a_router(dht, tmp_path):
     data = noise(2 << 20, 4)
     holder = dht.nodes[2]
     cid = dht.provide(holder, tmp_path, data)
@@ -243,7 +243,7 @@ def test_a_router_leads_to_peers_that_serve_bitswap_only(dht, tmp_path):
         dataset.close()
 
 
-def test_commands_find_who_has_the_data(dht, tmp_path, capsys):
+def test_commands_find_the_providers_of_the_data(dht, tmp_path, capsys):
     data = noise(300_000, 5)
     cid = dht.provide(dht.nodes[1], tmp_path, data)
     bootstrap = ["--bootstrap", dht.nodes[0].peer_address]

@@ -1,4 +1,4 @@
-"""Addresses of peers: what can be dialled, why others cannot, and names that stand for addresses."""
+"""Addresses of peers: which can be dialled, why others cannot, and names that resolve to addresses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_tcp_addresses_are_read(text, host, port):
         ("https://example.com", "form"),
     ],
 )
-def test_what_cannot_be_dialled_is_an_error_with_the_reason(text, reason):
+def test_an_address_that_cannot_be_dialled_is_an_error_with_the_reason(text, reason):
     with pytest.raises(AddressError, match=f"cannot be dialled: .*({reason})"):
         PeerAddress.parse(text)
 
@@ -90,7 +90,7 @@ def lookup_in(names):
     return lookup
 
 
-def test_a_name_stands_for_the_addresses_of_its_peer():
+def test_a_name_resolves_to_the_addresses_of_its_peer():
     lookup = lookup_in(
         {
             "_dnsaddr.bootstrap.example": [
@@ -118,7 +118,7 @@ def test_a_name_stands_for_the_addresses_of_its_peer():
     assert lookup.asked == ["_dnsaddr.bootstrap.example", "_dnsaddr.one.example"]
 
 
-def test_names_that_lead_to_each_other_end():
+def test_lookups_of_names_that_refer_to_each_other_are_bounded():
     records = [f"dnsaddr=/dnsaddr/{number}/p2p/{ID}" for number in range(100)]
     lookup = lookup_in({f"_dnsaddr.{number}": records for number in range(100)})
     with pytest.raises(TransportError, match="resolves to no address"):
@@ -126,7 +126,7 @@ def test_names_that_lead_to_each_other_end():
     assert len(lookup.asked) == len({*lookup.asked}) == MAX_NAMES
 
 
-def test_a_name_without_a_usable_address_has_the_reason():
+def test_a_name_without_a_usable_address_is_an_error_with_the_reason():
     lookup = lookup_in({"_dnsaddr.a": [f"dnsaddr=/ip4/1.2.3.4/udp/1/quic-v1/p2p/{ID}"]})
     with pytest.raises(
         TransportError, match=r"/dnsaddr/a/.*no address that can be dialled: .*only TCP"
@@ -134,12 +134,12 @@ def test_a_name_without_a_usable_address_has_the_reason():
         resolve(PeerAddress.parse(f"/dnsaddr/a/p2p/{ID}"), timeout=20, lookup=lookup)
 
 
-def test_any_other_address_stands_for_itself():
+def test_an_ip_address_resolves_to_itself():
     address = PeerAddress.parse(f"/ip4/1.2.3.4/tcp/4001/p2p/{ID}")
     assert resolve(address, timeout=20) == [address]
 
 
 @pytest.mark.parametrize("text", ["/dnsaddr/a", "/dnsaddr/a/tcp/1", f"/dnsaddr//p2p/{ID}"])
-def test_a_name_without_a_peer_is_an_error(text):
+def test_a_malformed_dnsaddr_name_is_an_error(text):
     with pytest.raises(AddressError, match="/dnsaddr/NAME/p2p/PEER_ID"):
         PeerAddress.parse(text)

@@ -32,7 +32,7 @@ ECHO = "/echo/1"
 
 
 def echo(side):
-    """Accepts streams and sends everything back, with respect to windows, until the client closes."""
+    """Accepts streams and returns all data, within the windows, until the client closes the connection."""
     side.secure()
     windows, waiting, selections, lines = {}, {}, {}, {}
     while True:
@@ -78,7 +78,7 @@ def connection(echo_peer):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.integers(0, 200_000), max_size=6))
-def test_messages_of_any_size_come_back(connection, sizes):
+def test_messages_of_any_size_are_sent_and_received(connection, sizes):
     messages = [os.urandom(size) for size in sizes]
     with connection.open_stream([ECHO], timeout=20) as stream:
         writer = threading.Thread(target=lambda: [stream.write_message(one) for one in messages])
@@ -90,7 +90,7 @@ def test_messages_of_any_size_come_back(connection, sizes):
         assert [*stream.read_messages(10)] == []
 
 
-def test_more_than_a_window_goes_both_ways(connection):
+def test_data_larger_than_a_window_are_sent_and_received(connection):
     data = os.urandom(5 << 20)
     stream = connection.open_stream([ECHO], timeout=20)
     writer = threading.Thread(target=stream.write, args=(data,))
@@ -120,8 +120,8 @@ def test_threads_write_whole_messages_to_one_stream(connection):
             one.result()
 
 
-def test_a_protocol_that_was_agreed_on_is_not_waited_for(connection):
-    """The next stream of it is usable at once; the answer is read with what follows it."""
+def test_a_protocol_agreed_on_before_needs_no_round_trip(connection):
+    """The next stream of the protocol is usable at once; the peer's answer is read with the data after it."""
     connection.open_stream([ECHO], timeout=20).close()
     stream = connection.open_stream([ECHO], timeout=20)
     assert stream.protocol == ECHO
@@ -129,7 +129,7 @@ def test_a_protocol_that_was_agreed_on_is_not_waited_for(connection):
     assert stream.read_exact(5) == b"hello"
 
 
-def test_streams_at_once_are_bounded(connection):
+def test_open_streams_are_bounded(connection):
     streams = [connection.open_stream([ECHO], timeout=20) for _ in range(MAX_OUTBOUND_STREAMS)]
     with pytest.raises(TransportError, match=r"12D3.* has 256 open streams") as raised:
         connection.open_stream([ECHO], timeout=20)
@@ -139,8 +139,8 @@ def test_streams_at_once_are_bounded(connection):
     connection.open_stream([ECHO], timeout=20)
 
 
-def test_what_is_not_read_stops_the_peer(echo_peer):
-    """The bytes that wait for a reader are bounded by the window of the stream."""
+def test_unread_data_of_a_stream_are_bounded_by_its_window(echo_peer):
+    """The window of a stream is extended only when its data are read."""
     sent = []
 
     def script(side):
@@ -176,8 +176,8 @@ def test_what_is_not_read_stops_the_peer(echo_peer):
     assert sent == [STREAM_WINDOW, STREAM_WINDOW // 2]
 
 
-def test_a_slow_handler_of_messages_stops_the_peer():
-    """While a message is handled nothing is received, so TCP stops the peer."""
+def test_nothing_is_received_while_a_message_handler_is_busy():
+    """Flow control of TCP then stops the peer."""
     size, count = 200_000, 320
     sent, received, go = [0], [0], threading.Event()
 
@@ -211,7 +211,7 @@ def test_a_slow_handler_of_messages_stops_the_peer():
         connection.close()
 
 
-def test_closing_ends_calls_that_wait(connection):
+def test_closing_ends_waiting_calls(connection):
     stream = connection.open_stream([ECHO], timeout=20)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(stream.read_exact, 1)
@@ -220,7 +220,7 @@ def test_closing_ends_calls_that_wait(connection):
             waiting.result()
 
 
-def test_a_stream_that_was_ended_here_cannot_be_written(connection):
+def test_a_stream_closed_for_writing_cannot_be_written(connection):
     stream = connection.open_stream([ECHO], timeout=20)
     stream.write(b"x")
     stream.close_write()
@@ -232,7 +232,7 @@ def test_a_stream_that_was_ended_here_cannot_be_written(connection):
         stream.read_exact(1)
 
 
-def test_threads_end_and_sockets_are_closed(echo_peer):
+def test_closing_ends_threads_and_closes_sockets(echo_peer):
     for _ in range(5):
         made = dial(echo_peer.address, identity=Identity.generate(), timeout=20)
         made.open_stream([ECHO], timeout=20)
@@ -243,15 +243,15 @@ def test_threads_end_and_sockets_are_closed(echo_peer):
     gc.collect()  # an unclosed socket would be a warning, which is an error here
 
 
-def test_a_connection_is_not_pickled(connection):
+def test_a_connection_cannot_be_pickled(connection):
     with pytest.raises(TypeError):
         pickle.dumps(connection)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_leaves_the_connection_to_its_parent(echo_peer, connection):
-    """It cannot use it, and ending does not end the connection of the parent."""
+def test_a_forked_process_cannot_use_the_connection_of_its_parent(echo_peer, connection):
+    """Closing it in the forked process does not close the connection of the parent."""
     stream = connection.open_stream([ECHO], timeout=20)
 
     def child(pipe):
@@ -292,7 +292,7 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def test_a_peer_that_is_not_there_is_an_error():
+def test_an_unreachable_peer_is_a_retryable_error():
     address = PeerAddress("127.0.0.1", free_port(), Identity.generate().peer_id)
     with pytest.raises(
         TransportError, match=f"{address.peer_id} cannot be reached: .*refused"
@@ -301,13 +301,13 @@ def test_a_peer_that_is_not_there_is_an_error():
     assert raised.value.retryable
 
 
-def test_a_name_that_does_not_exist_is_an_error():
+def test_a_host_name_that_does_not_exist_is_an_error():
     address = PeerAddress("no.such.host.invalid", 1, Identity.generate().peer_id, "dns")
     with pytest.raises(TransportError, match="host name cannot be resolved"):
         dial(address, identity=Identity.generate(), timeout=20)
 
 
-def test_a_name_is_resolved(echo_peer):
+def test_a_host_name_is_resolved(echo_peer):
     address = PeerAddress("localhost", echo_peer.address.port, echo_peer.identity.peer_id, "dns4")
     dial(address, identity=Identity.generate(), timeout=20).close()
 
@@ -321,7 +321,7 @@ def test_a_name_is_resolved(echo_peer):
         ("ip6", "64:ff9b::7f00:1"),
     ],
 )
-def test_private_addresses_are_refused_where_only_public_ones_are_wanted(echo_peer, protocol, host):
+def test_private_addresses_are_refused_if_only_public_ones_are_allowed(echo_peer, protocol, host):
     address = PeerAddress(host, echo_peer.address.port, echo_peer.identity.peer_id, protocol)
     with pytest.raises(TransportError, match="no address of the public internet"):
         dial(address, identity=Identity.generate(), timeout=20, public_only=True)
@@ -341,19 +341,19 @@ def test_the_deadline_of_the_caller_ends_its_calls_and_not_the_connection(echo_p
 
 @pytest.fixture
 def kept_deadline():
-    """What the core sets around each read."""
+    """Sets a deadline as the core does for each read."""
     from ipfs_dataset_core.runtime.deadlines import until
 
     return lambda seconds: until(time.monotonic() + seconds)
 
 
-def test_no_time_is_a_timeout(echo_peer):
+def test_a_timeout_of_zero_is_a_timeout_error(echo_peer):
     with pytest.raises(TransportTimeoutError, match="12D3"):
         dial(echo_peer.address, identity=Identity.generate(), timeout=0.0)
 
 
-def test_bytes_that_are_not_read_are_bounded_over_all_streams(monkeypatch):
-    """Each stream keeps to its window, but together they are more than is kept."""
+def test_unread_bytes_of_all_streams_are_bounded(monkeypatch):
+    """Each stream stays within its window, but together they exceed the limit of the connection."""
     monkeypatch.setattr(connection_module, "MAX_UNREAD", 1 << 20)
     closed = threading.Event()
 
@@ -378,7 +378,7 @@ def test_bytes_that_are_not_read_are_bounded_over_all_streams(monkeypatch):
         closed.set()
 
 
-def test_streams_wait_for_a_thread_that_handles_them():
+def test_streams_wait_for_a_free_handler_thread():
     total, handled, lock = 300, [], threading.Lock()
 
     def script(side):
@@ -407,7 +407,7 @@ def test_streams_wait_for_a_thread_that_handles_them():
     assert sorted(handled) == [*range(2, 2 + 2 * total, 2)]
 
 
-def test_a_name_in_the_dns_is_dialled_at_the_first_address_that_answers(echo_peer, monkeypatch):
+def test_a_dnsaddr_name_is_dialled_at_its_first_reachable_address(echo_peer, monkeypatch):
     peer_id = echo_peer.identity.peer_id
     there = f"dnsaddr=/ip4/127.0.0.1/tcp/{echo_peer.address.port}/p2p/{peer_id}"
     records = [f"dnsaddr=/ip4/127.0.0.1/tcp/{free_port()}/p2p/{peer_id}", there]

@@ -36,7 +36,7 @@ def answer(question, *records, flags=0x8180, kind=16):
 
 
 class Server:
-    """A name server that answers over UDP, and over TCP, with functions of the question."""
+    """A name server on UDP and TCP, whose answers are functions of the question."""
 
     def __init__(self, over_udp, over_tcp=None):
         while True:  # until a port is free for both
@@ -136,19 +136,19 @@ def test_a_server_that_fails_is_an_error_that_names_it(reply, reason):
     assert "_dnsaddr.example.com" in str(raised.value)
 
 
-def test_the_next_server_is_asked():
+def test_the_next_server_is_used_after_a_failure():
     with Server(lambda question: [answer(question, b"found")]) as server:
         found = text_records("a.example", 20, ["127.0.0.2", "127.0.0.1"], server.port)
     assert found == ["found"]
 
 
-def test_no_server_is_an_error_that_says_what_to_give(monkeypatch, tmp_path):
+def test_no_server_is_an_error_with_advice(monkeypatch, tmp_path):
     monkeypatch.setattr(dns_text, "name_servers", list)
     with pytest.raises(TransportError, match=r"no /etc/resolv\.conf .* give the peer's /ip4"):
         text_records("a.example", 20)
 
 
-def test_servers_are_those_of_the_system(tmp_path):
+def test_servers_are_read_from_resolv_conf(tmp_path):
     path = tmp_path / "resolv.conf"
     assert name_servers(path) == []
     lines = ["# nameserver 9.9.9.9", "nameserver 127.0.0.53", "nameserver fe80::1%eth0", "search x"]
@@ -158,13 +158,13 @@ def test_servers_are_those_of_the_system(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "x" * 64, "é.example", ".".join(["abc"] * 80)])
-def test_what_is_no_name_is_an_error(name):
+def test_an_invalid_name_is_an_error(name):
     with pytest.raises(TransportError, match="not a DNS name"):
         encode_question(name, 1)
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_answer_is_read_or_an_error(data, begun):
+def test_any_bytes_are_an_answer_or_a_format_error(data, begun):
     start = answer(QUESTION, b"x")[:38] if begun else b""
     try:
         records = decode_answer(start + data, QUESTION)
@@ -174,7 +174,7 @@ def test_any_answer_is_read_or_an_error(data, begun):
 
 
 @given(st.lists(st.binary(max_size=600), max_size=5), st.data())
-def test_records_come_back_and_none_of_a_part_is_invented(records, data):
+def test_records_are_decoded_and_a_truncated_answer_is_a_format_error(records, data):
     whole = answer(QUESTION, *records)
     assert decode_answer(whole, QUESTION) == [one.decode("utf-8", "replace") for one in records]
     if records:

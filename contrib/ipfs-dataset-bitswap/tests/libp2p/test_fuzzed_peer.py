@@ -1,4 +1,4 @@
-"""Any frames in any order end a connection with a typed error, and leave nothing behind."""
+"""Any frames in any order end a connection with a typed error, and its streams are released."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 1000
 
 
 class Channel:
-    """Delivers what a test has prepared, then ends, as if the peer closed the connection."""
+    """Delivers prepared chunks, then ends as if the peer had closed the connection."""
 
     def __init__(self, chunks):
         self.chunks = chunks
@@ -69,7 +69,7 @@ BEGINNINGS = [
 CONTENTS = st.one_of(st.sampled_from(BEGINNINGS), st.binary(max_size=40))
 FRAMES = st.one_of(
     st.builds(data_frame, NUMBERS, CONTENTS, FLAGS),
-    # How most streams begin, so that what follows is reached.
+    # The usual beginning of a stream, so that the code after the negotiation is reached.
     st.builds(
         lambda number, start: (
             yamux.frame(yamux.WINDOW_UPDATE, yamux.SYN, number, 0) + data_frame(number, start)
@@ -89,7 +89,7 @@ FRAMES = st.one_of(
 
 
 def run(data, places):
-    """Gives a connection all of the data, in chunks; returns it, what was handled, and how it failed."""
+    """Delivers data to a connection in chunks; returns it, its channel, what was handled and the errors."""
     ends = sorted({place % (len(data) + 1) for place in places} | {len(data)})
     channel = Channel([data[a:b] for a, b in zip([0, *ends], ends, strict=False)])
     handled, failed = [], []
@@ -133,7 +133,7 @@ def test_any_frames_end_in_a_typed_error(frames, places):
 @given(
     st.lists(st.binary(max_size=LIMIT), max_size=6), st.lists(st.integers(0, 1 << 16), max_size=6)
 )
-def test_messages_are_handled_however_the_frames_are_cut(messages, places):
+def test_messages_are_handled_for_any_split_into_frames(messages, places):
     body = encode_line(VERSION) + encode_line(MESSAGES) + b"".join(map(delimited, messages))
     ends = sorted({place % (len(body) + 1) for place in places} | {len(body)})
     pieces = [body[a:b] for a, b in zip([0, *ends], ends, strict=False)]
@@ -148,7 +148,7 @@ def test_messages_are_handled_however_the_frames_are_cut(messages, places):
     assert answer in sent or encode_line(VERSION) in sent
 
 
-def test_what_is_sent_behind_the_end_of_a_stream_is_refused():
+def test_data_after_the_end_of_a_stream_are_refused():
     data = data_frame(2, BEGINNINGS[1], yamux.SYN | yamux.FIN) + data_frame(2, b"more")
     connection, *_ = run(data, [])
     assert connection._error[0] is PeerProtocolError

@@ -1,4 +1,4 @@
-"""A peer that breaks every rule: each breach is an error of its type that names the peer, and soon."""
+"""A peer that violates the protocols: each violation soon raises an error of its type that names the peer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def wait_until(condition):
 
 
 def failure(connection):
-    """Waits until a connection has ended; returns why."""
+    """Waits until a connection has ended; returns its error."""
     wait_until(lambda: not connection.is_open)
     with pytest.raises(TransportError) as raised:
         connection.open_stream([ECHO], timeout=20)
@@ -77,7 +77,7 @@ def failure(connection):
 @pytest.mark.parametrize(
     "kind", [PeerClosedError, PeerIdentityError, PeerProtocolError, ProtocolNotSupportedError]
 )
-def test_errors_arrive_whole_from_another_process(kind):
+def test_errors_are_the_same_after_pickling(kind):
     """PyTorch rebuilds the error of a worker from its type and message."""
     error = kind("peer 12D3… failed")
     for again in (pickle.loads(pickle.dumps(error)), type(error)(str(error))):
@@ -108,7 +108,7 @@ def stop_at(step, side):
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
-def test_closing_early_is_a_closed_connection(peer, connect, step):
+def test_closing_during_the_handshake_is_a_closed_connection(peer, connect, step):
     with pytest.raises(
         PeerClosedError, match=r"12D3.*(closed|broke).*during the (nego|Noise)"
     ) as raised:
@@ -117,7 +117,7 @@ def test_closing_early_is_a_closed_connection(peer, connect, step):
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
-def test_silence_is_a_timeout(peer, connect, step):
+def test_silence_during_the_handshake_is_a_timeout(peer, connect, step):
     def script(side):
         stop_at(step, side)
         side.wait_until_closed()
@@ -126,7 +126,7 @@ def test_silence_is_a_timeout(peer, connect, step):
         connect(peer(script), timeout=0.3)
 
 
-def test_one_byte_at_a_time_does_not_extend_the_time(peer, connect):
+def test_a_handshake_sent_byte_by_byte_does_not_extend_the_timeout(peer, connect):
     def script(side):
         side.receive()
         for byte in encode_line(VERSION) + encode_line("/noise") + b"\1\0" + bytes(256):
@@ -158,7 +158,7 @@ def test_one_byte_at_a_time_does_not_extend_the_time(peer, connect):
         ),
     ],
 )  # fmt: skip
-def test_nonsense_during_the_handshake_is_refused(peer, connect, answer, error, message):
+def test_invalid_data_during_the_handshake_are_refused(peer, connect, answer, error, message):
     def script(side):
         side.receive()
         side.send(answer)
@@ -168,7 +168,7 @@ def test_nonsense_during_the_handshake_is_refused(peer, connect, answer, error, 
         connect(peer(script))
 
 
-def test_another_peer_is_refused(peer, connect):
+def test_a_peer_with_another_id_is_refused(peer, connect):
     def script(side):
         side.identity = Identity.generate()
         side.secure()
@@ -178,7 +178,7 @@ def test_another_peer_is_refused(peer, connect):
 
 
 def test_a_key_without_its_signature_is_refused(peer, connect):
-    """The peer has the public key of the one that was dialled, and nothing else of it."""
+    """The peer has the public key of the one that was dialled, but not its private key."""
 
     def script(side):
         side.negotiate_noise()
@@ -190,7 +190,7 @@ def test_a_key_without_its_signature_is_refused(peer, connect):
 
 
 def test_a_signature_of_another_handshake_is_refused(peer, connect):
-    """What an honest peer has sent to somebody else proves nothing here."""
+    """The signature that an honest peer sent to another client does not authenticate this connection."""
     recorded = []
 
     def honest(side):
@@ -245,7 +245,7 @@ def test_a_replayed_message_is_refused(peer, connect):
         (bytes(9000), PeerProtocolError, "more than 8192 bytes"),
     ],
 )
-def test_payloads_that_prove_nothing_are_refused(peer, connect, payload, error, message):
+def test_invalid_handshake_payloads_are_refused(peer, connect, payload, error, message):
     def script(side):
         side.negotiate_noise()
         side.shake_hands(payload)
@@ -263,7 +263,7 @@ def test_payloads_that_prove_nothing_are_refused(peer, connect, payload, error, 
     ],
     ids=["secp256k1", "ecdsa", "rsa"],
 )
-def test_identities_of_every_kind_are_proven(peer, connect, private):
+def test_keys_of_every_type_are_verified(peer, connect, private):
     def script(side):
         side.secure()
         stream = side.accept_stream(ECHO)
@@ -288,7 +288,7 @@ def test_a_weak_rsa_key_is_refused(peer, connect):
         connect(peer(lambda side: side.secure(), KeyIdentity(private)))
 
 
-def test_a_peer_without_early_negotiation_is_asked_for_yamux(peer, connect):
+def test_yamux_is_negotiated_without_early_negotiation(peer, connect):
     def script(side):
         side.secure(muxers=())
         lines = bytearray()
@@ -335,7 +335,7 @@ def frame(kind, flags, stream, length=0, payload=b""):
         (b"\xff\xff" + bytes(65535), "does not decrypt"),
     ],
 )
-def test_what_does_not_decrypt_ends_the_connection(peer, connect, sent, message):
+def test_a_message_that_does_not_decrypt_ends_the_connection(peer, connect, sent, message):
     def script(side):
         side.secure()
         side.send(sent)
@@ -372,7 +372,7 @@ def test_what_does_not_decrypt_ends_the_connection(peer, connect, sent, message)
         (frame(DATA, SYN, 2, 8, encode_line("/bad/1")), "multistream-select"),
     ],
 )  # fmt: skip
-def test_frames_against_the_rules_end_the_connection(peer, connect, sent, message):
+def test_invalid_frames_end_the_connection(peer, connect, sent, message):
     reasons = []
 
     def script(side):
@@ -391,7 +391,7 @@ def test_frames_against_the_rules_end_the_connection(peer, connect, sent, messag
 
 
 @pytest.mark.parametrize("size", [0, 1, 11, 13, 20])
-def test_ending_within_a_frame_is_a_closed_connection(peer, connect, size):
+def test_closing_within_a_frame_is_a_closed_connection(peer, connect, size):
     def script(side):
         side.secure()
         side.send_plain(frame(DATA, SYN, 2, 100, b"\x40" * 100)[:size])
@@ -399,7 +399,7 @@ def test_ending_within_a_frame_is_a_closed_connection(peer, connect, size):
     assert isinstance(failure(connect(peer(script))), PeerClosedError)
 
 
-def test_frames_that_carry_nothing_are_bounded(peer, connect, monkeypatch):
+def test_frames_without_content_are_bounded(peer, connect, monkeypatch):
     monkeypatch.setattr(connection_module, "_FREE_FRAMES_PER_SECOND", 0.0)
 
     def script(side):
@@ -410,8 +410,8 @@ def test_frames_that_carry_nothing_are_bounded(peer, connect, monkeypatch):
     assert "floods with frames" in str(failure(connect(peer(script))))
 
 
-def test_frames_around_content_are_not_counted(peer, connect, monkeypatch):
-    """Thousands of small messages a second, each on a stream of its own, are no flood."""
+def test_frames_of_streams_with_content_are_not_counted(peer, connect, monkeypatch):
+    """Thousands of small messages a second, each on its own stream, are not a flood."""
     monkeypatch.setattr(connection_module, "_FREE_FRAMES", 50)
     monkeypatch.setattr(connection_module, "_FREE_FRAMES_PER_SECOND", 0.0)
     received = []
@@ -430,7 +430,7 @@ def test_frames_around_content_are_not_counted(peer, connect, monkeypatch):
     assert connection.is_open
 
 
-def test_empty_messages_are_bounded(peer, connect, monkeypatch):
+def test_empty_noise_messages_are_bounded(peer, connect, monkeypatch):
     monkeypatch.setattr(connection_module, "_FREE_FRAMES_PER_SECOND", 0.0)
 
     def script(side):
@@ -442,7 +442,7 @@ def test_empty_messages_are_bounded(peer, connect, monkeypatch):
 
 
 def test_answers_that_are_not_read_are_bounded(peer, connect, monkeypatch):
-    """The peer sends pings and never reads: what waits for it must not grow without end."""
+    """The peer sends pings and never reads, so that the answers that wait for it must be limited."""
     monkeypatch.setattr(connection_module, "_FREE_FRAMES", 10_000_000)
 
     def script(side):
@@ -483,7 +483,7 @@ def test_after_a_go_away_no_stream_is_opened_and_open_ones_continue(peer, connec
         connection.open_stream([ECHO], timeout=20)
 
 
-def test_a_peer_that_vanishes_is_noticed(peer, connect, monkeypatch):
+def test_a_peer_that_does_not_answer_pings_ends_the_connection(peer, connect, monkeypatch):
     monkeypatch.setattr(connection_module, "KEEP_ALIVE", 0.1)
     monkeypatch.setattr(connection_module, "_CHECK", 0.05)
     pings = []
@@ -549,7 +549,7 @@ def test_a_stream_that_is_refused_is_closed(peer, connect, flags):
 
 
 @pytest.mark.parametrize("answer", [b"\xff\xff\xff", encode_line(VERSION) + encode_line("/other")])
-def test_an_answer_that_was_not_proposed_ends_the_stream(peer, connect, answer):
+def test_an_invalid_answer_to_a_proposal_resets_the_stream(peer, connect, answer):
     resets = []
 
     def script(side):
@@ -590,7 +590,7 @@ def test_a_length_that_does_not_end_resets_the_stream(peer, connect):
 
 
 @pytest.mark.parametrize(("flags", "message"), [(FIN, "ended .* after 3 of 10"), (RST, "reset")])
-def test_ending_within_a_message_is_an_error(peer, connect, flags, message):
+def test_a_stream_that_ends_within_a_message_is_an_error(peer, connect, flags, message):
     def then(side, stream):
         side.send_data(stream, b"\x0aabc", flags)
 
@@ -599,7 +599,7 @@ def test_ending_within_a_message_is_an_error(peer, connect, flags, message):
         stream.read_message(1000)
 
 
-def test_a_trickle_is_a_timeout(peer, connect):
+def test_slow_data_do_not_extend_the_timeout_of_a_read(peer, connect):
     def then(side, stream):
         for _ in range(100):
             side.send_data(stream, b"x")
@@ -610,7 +610,7 @@ def test_a_trickle_is_a_timeout(peer, connect):
         stream.read_exact(1000, timeout=0.2)
 
 
-def test_a_peer_that_does_not_read_is_a_timeout(peer, connect):
+def test_writing_to_a_peer_that_does_not_read_is_a_timeout(peer, connect):
     def then(side, stream):
         time.sleep(0.5)
 
@@ -619,7 +619,7 @@ def test_a_peer_that_does_not_read_is_a_timeout(peer, connect):
         stream.write(bytes(yamux.INITIAL_WINDOW + 1), timeout=0.2)
 
 
-def test_what_was_under_way_when_a_stream_was_reset_is_dropped(peer, connect):
+def test_data_in_transit_for_a_reset_stream_are_dropped(peer, connect):
     def then(side, stream):
         side.send_data(stream, bytes(1000))
         side.read_until(WINDOW, RST)
@@ -633,7 +633,7 @@ def test_what_was_under_way_when_a_stream_was_reset_is_dropped(peer, connect):
     assert connection.open_stream([ECHO], timeout=20).read_exact(5) == b"hello"
 
 
-def test_a_closed_stream_drops_what_arrives(peer, connect):
+def test_data_for_a_closed_stream_are_dropped(peer, connect):
     def then(side, stream):
         side.send_data(stream, bytes(1000))
         assert side.read_until(DATA, FIN)[2] == stream
@@ -684,9 +684,8 @@ def test_too_many_streams_are_refused(peer, connect):
     def script(side):
         side.secure()
         for number in range(MAX_INBOUND_STREAMS):
-            side.send_frame(
-                WINDOW, SYN, 2 + 2 * (number ^ 1)
-            )  # in an order that is not quite theirs
+            # Each pair is opened in reverse order.
+            side.send_frame(WINDOW, SYN, 2 + 2 * (number ^ 1))
         side.open_stream(2 + 2 * MAX_INBOUND_STREAMS, ECHO)
         refused.append(side.read_until(WINDOW, RST)[2])
         side.send_frame(WINDOW, RST, 2)
@@ -746,7 +745,7 @@ def test_whole_messages_reach_the_handler_in_order(peer, connect):
         (b"\x80", FIN, "within a message"),
     ],
 )
-def test_messages_against_the_rules_end_the_connection(peer, connect, sent, flags, message):
+def test_invalid_messages_end_the_connection(peer, connect, sent, flags, message):
     def script(side):
         side.secure()
         side.open_stream(2, ECHO)
@@ -759,7 +758,7 @@ def test_messages_against_the_rules_end_the_connection(peer, connect, sent, flag
     assert message in str(error)
 
 
-def test_unfinished_messages_are_bounded_together(peer, connect, monkeypatch):
+def test_unfinished_messages_of_a_connection_are_bounded(peer, connect, monkeypatch):
     monkeypatch.setattr(inbound_module, "MAX_UNFINISHED", 1 << 20)
 
     def script(side):
@@ -774,7 +773,7 @@ def test_unfinished_messages_are_bounded_together(peer, connect, monkeypatch):
     assert "ends none of them" in str(error)
 
 
-def test_a_stream_of_messages_that_is_reset_is_forgotten(peer, connect):
+def test_unfinished_messages_of_a_reset_stream_are_dropped(peer, connect):
     received = []
 
     def script(side):
@@ -791,7 +790,7 @@ def test_a_stream_of_messages_that_is_reset_is_forgotten(peer, connect):
     assert connection._inbound.unfinished == 0
 
 
-def test_what_a_handler_raises_ends_the_connection(peer, connect):
+def test_an_error_of_a_message_handler_ends_the_connection(peer, connect):
     def script(side):
         side.secure()
         side.open_stream(2, ECHO, delimited(b"x"))
@@ -807,7 +806,7 @@ def test_what_a_handler_raises_ends_the_connection(peer, connect):
             connection.open_stream([ECHO], timeout=20)
 
 
-def test_a_handler_of_streams_has_a_thread_of_its_own(peer, connect):
+def test_a_stream_handler_runs_in_its_own_thread(peer, connect):
     received = []
 
     def script(side):
@@ -860,7 +859,7 @@ def tells(*messages):
     return script
 
 
-def test_what_a_peer_tells_may_come_in_parts(peer, connect):
+def test_identify_messages_in_parts_are_merged(peer, connect):
     connection = connect(peer(tells(b"\x32\x05kubo/\x1a\x02/a", b"\x1a\x02/b")))
     assert connection.agent == "kubo/"
     assert connection.protocols == {"/a", "/b"}
@@ -879,13 +878,13 @@ def test_what_a_peer_tells_may_come_in_parts(peer, connect):
         ),
     ],
 )
-def test_what_a_peer_tells_is_bounded(peer, connect, messages, message):
+def test_malformed_or_too_large_identify_messages_are_refused(peer, connect, messages, message):
     connection = connect(peer(tells(*messages)))
     with pytest.raises(PeerProtocolError, match=f"12D3.*{message}"):
         connection.info()
 
 
-def test_the_client_tells_what_it_accepts_and_no_address(peer, connect):
+def test_the_client_sends_its_protocols_and_no_address(peer, connect):
     told = []
 
     def script(side):
@@ -903,8 +902,8 @@ def test_the_client_tells_what_it_accepts_and_no_address(peer, connect):
 
 
 @pytest.mark.parametrize("protocol", ["/ipfs/id/1.0.0", ECHO])
-def test_the_end_of_a_stream_has_a_frame_of_its_own(peer, connect, protocol):
-    """js-libp2p drops data that stand in the frame that ends the stream."""
+def test_a_stream_ends_with_an_empty_frame(peer, connect, protocol):
+    """js-libp2p drops the data of the frame that ends a stream."""
     frames = []
 
     def script(side):
@@ -922,7 +921,7 @@ def test_the_end_of_a_stream_has_a_frame_of_its_own(peer, connect, protocol):
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "kubo\nrm -rf\r", "\u202eobuk"])
-def test_what_a_peer_tells_cannot_command_a_terminal(peer, connect, text):
+def test_identify_texts_have_only_printable_characters(peer, connect, text):
     told = text.encode()
     message = b"\x32" + bytes([len(told)]) + told + b"\x1a" + bytes([len(told)]) + told
     connection = connect(peer(tells(message)))
@@ -937,7 +936,7 @@ def test_tiny_messages_are_bounded(peer, connect):
         side.secure()
         side.open_stream(2, ECHO)
         for _ in range(3):
-            side.send_data(2, bytes(60_000))  # messages of no bytes
+            side.send_data(2, bytes(60_000))  # empty messages
         side.wait_until_closed()
 
     handler = MessageHandler(handled.append, 1000)
@@ -948,7 +947,7 @@ def test_tiny_messages_are_bounded(peer, connect):
 
 
 def test_unfinished_messages_of_all_connections_are_bounded(peer, connect, monkeypatch):
-    """Many peers could each keep within the bound of one connection."""
+    """Many peers could each stay within the limit of one connection."""
     monkeypatch.setattr(inbound_module, "MAX_UNFINISHED_IN_ALL", 1 << 20)
     monkeypatch.setattr(inbound_module, "_unfinished", inbound_module._Unfinished())
 

@@ -1,4 +1,4 @@
-"""Host names: looked up within the time of the dial, by few threads, and any name ends in a typed error."""
+"""Host names: lookups end by the timeout of the dial, in few threads; invalid names are typed errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dial_host(host, timeout=20.0):
 
 @pytest.fixture
 def silent(monkeypatch):
-    """Name servers that do not answer until the end of the test; has the names that were looked up."""
+    """Name servers that do not answer until the end of the test; yields the names that were looked up."""
     released, asked, own = threading.Event(), [], socket.getaddrinfo
 
     def getaddrinfo(host, *args, **options):
@@ -40,14 +40,14 @@ def silent(monkeypatch):
     released.set()
 
 
-def test_a_name_server_that_is_silent_costs_the_time_of_the_dial_and_one_thread(silent):
+def test_a_silent_name_server_is_a_timeout_and_occupies_one_thread(silent):
     for _ in range(3):
         with pytest.raises(TransportTimeoutError, match=f"{PEER}.*not resolved in time"):
             dial_host("host.silent", timeout=0.1)
     assert silent == ["host.silent"]
 
 
-def test_names_that_are_looked_up_at_once_are_bounded(silent, monkeypatch):
+def test_concurrent_lookups_are_bounded(silent, monkeypatch):
     monkeypatch.setattr(hosts, "MAX_LOOKUPS", 4)
     for number in range(10):
         with pytest.raises(TransportTimeoutError):
@@ -61,12 +61,12 @@ def test_names_that_are_looked_up_at_once_are_bounded(silent, monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example", "a\0b", ".", "\udcff", "é" * 70])
-def test_a_name_that_is_none_is_a_typed_error(host):
+def test_an_invalid_name_is_a_typed_error(host):
     with pytest.raises(TransportError, match=str(PEER)):
         dial_host(host)
 
 
-def test_a_lookup_is_found_and_forgotten():
+def test_a_finished_lookup_returns_addresses_and_is_removed():
     found = hosts.look_up("localhost", socket.AF_INET, time.monotonic() + 20)
     assert {one[4][0] for one in found} == {"127.0.0.1"}
     assert not hosts._lookups._running

@@ -34,7 +34,7 @@ def publish(peer, root, blocks):
     return str(root)
 
 
-def test_tells_about_itself_and_answers_pings(peer):
+def test_the_peer_is_identified_and_answers_pings(peer):
     address = PeerAddress.parse(peer.peer_address)
     with closing(dial(address, identity=Identity.generate(), timeout=20)) as connection:
         assert connection.agent.startswith("js-ipfs/")
@@ -62,7 +62,7 @@ def test_samples_are_read_in_order_and_in_batches(peer, kind):
     assert [(name, bytes(data)) for name, data in batch] == [[*SAMPLES.items()][n] for n in numbers]
 
 
-def test_what_it_lacks_is_not_found(peer):
+def test_a_block_that_the_peer_lacks_is_not_found(peer):
     transport = open_transport(peer.peer_address, Options(timeout=20))
     with closing(transport), pytest.raises(ObjectNotFoundError, match=peer.peer_address):
         transport.get_block(make_cid(b"nobody has this", RAW))

@@ -53,7 +53,7 @@ def blocks_of(message):
             yield parts[2]
 
 
-def test_tells_about_itself(connect):
+def test_the_peer_is_identified_with_its_protocols(connect):
     connection = connect()
     assert connection.agent.startswith("kubo/")
     assert {BITSWAP, PING, "/ipfs/id/1.0.0"} <= connection.protocols
@@ -116,13 +116,13 @@ def test_a_closed_connection_fails_at_once(connect):
 
 
 class WithKey(KuboPeer):
-    """A Kubo whose identity is a key of another kind."""
+    """A Kubo node with an RSA key."""
 
     def init_arguments(self):
         return ["init", "--profile=test", "--algorithm=rsa", "--bits=2048"]
 
 
-def test_a_peer_with_an_rsa_key_is_proven(tmp_path):
+def test_a_peer_with_an_rsa_key_is_authenticated(tmp_path):
     skip_without("kubo")
     with WithKey(tmp_path / "repo") as node:
         address = PeerAddress.parse(node.peer_address)

@@ -1,4 +1,4 @@
-"""Noise: the published vectors of the pattern, and that only the next message of the right key decrypts."""
+"""Noise: the published vectors of the pattern; only the next message of the right key decrypts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipfs_dataset_bitswap.libp2p.noise import Cipher, Payload, XXHandshake
 from ipfs_dataset_core import FormatError, VerificationError
 from tests.support.ending import check_ending
 
-# From the vectors that implementations of Noise share (cacophony, and those of snow).
+# From the test vectors of the implementations cacophony and snow.
 VECTORS = {
     "cacophony": {
         "prologue": "4a6f686e2047616c74",
@@ -141,7 +141,7 @@ def test_messages_are_those_of_the_vectors(vector):
             if "handshake_hash" in vector and number == 2:
                 assert writer._hash.hex() == vector["handshake_hash"] == reader._hash.hex()
         else:
-            # The responder sends first, as the vectors have it.
+            # The responder sends first in the vectors.
             ciphers = ciphers or (writer.split(), reader.split())
             assert ciphers[0][0].encrypt(payload) == message
             assert ciphers[1][1].decrypt(message) == payload
@@ -158,7 +158,7 @@ def shaken():
     return one.split(), other.split()
 
 
-def test_each_side_learns_the_static_key_of_the_other():
+def test_the_handshake_transfers_both_static_keys():
     one, other = XXHandshake(initiator=True), XXHandshake(initiator=False)
     other.read(one.write(b"1"))
     assert one.read(other.write(b"2")) == b"2"
@@ -198,7 +198,7 @@ def test_a_nonce_is_never_used_twice():
 
 
 @given(st.binary(max_size=400))
-def test_nonsense_is_no_handshake(message):
+def test_random_bytes_are_refused_as_a_handshake(message):
     handshake = XXHandshake(initiator=True)
     handshake.write()
     with pytest.raises((FormatError, VerificationError)):
@@ -234,7 +234,7 @@ def test_points_of_low_order_are_refused(point):
 
 
 @given(st.lists(st.text("/abc0.", min_size=1), max_size=5).map(tuple))
-def test_payloads_come_back(muxers):
+def test_payloads_are_decoded_as_encoded(muxers):
     identity = Identity.generate()
     payload = Payload.from_bytes(Payload.sign(identity, b"k" * 32, muxers).to_bytes())
     payload.verify(b"k" * 32)
@@ -245,7 +245,7 @@ def test_payloads_come_back(muxers):
 
 
 @given(st.binary(max_size=200))
-def test_nonsense_is_no_payload(data):
+def test_random_bytes_are_refused_as_a_payload(data):
     try:
         payload = Payload.from_bytes(data)
     except FormatError:
@@ -287,5 +287,5 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_process_forked_while_threads_begin_connections_can_begin_one():
+def test_a_process_forked_while_threads_use_ciphers_can_use_them():
     assert check_ending(FORKS) == repr([0] * 10)

@@ -1,4 +1,4 @@
-"""Every parser of what peers send: valid input comes back however it is cut, all else is a typed error."""
+"""Parsers of data from peers: valid input is parsed for any split into pieces, all else is a typed error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROTOCOLS = st.lists(
 
 
 def cut(data, places):
-    """Returns data in pieces that are cut at some places."""
+    """Returns data in pieces, cut at the given places."""
     ends = sorted({place % (len(data) + 1) for place in places} | {len(data)})
     return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -55,7 +55,7 @@ def test_the_first_common_protocol_is_chosen(proposed, data):
 
 
 @given(PROTOCOLS.filter(lambda found: len(found) < MAX_PROPOSALS), st.binary(max_size=50), CUTS)
-def test_what_follows_a_negotiation_stays(proposed, rest, places):
+def test_data_after_a_negotiation_remain_in_the_buffer(proposed, rest, places):
     selection, buffer, reply = Selection([proposed[-1]]), bytearray(), b""
     data = encode_line(VERSION) + b"".join(map(encode_line, proposed))
     for piece in cut(data + rest, places):
@@ -75,7 +75,7 @@ def test_any_bytes_are_lines_or_an_error(data):
             pass
     except FormatError:
         return
-    assert len(buffer) < MAX_LINE + 2, "what is not a line yet is bounded"
+    assert len(buffer) < MAX_LINE + 2, "an unfinished line is bounded"
 
 
 @given(st.binary(max_size=3000), st.booleans())
@@ -128,7 +128,7 @@ def encoded(frames):
 
 
 @given(FRAMES, CUTS)
-def test_frames_come_back_however_they_are_cut(frames, places):
+def test_frames_are_parsed_for_any_split(frames, places):
     parser, found = yamux.FrameParser(), []
     for piece in cut(encoded(frames), places):
         for kind, flags, stream, content in parser.feed(piece):
@@ -167,7 +167,7 @@ def test_a_frame_has_the_bytes_of_the_specification():
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8), CUTS)
-def test_messages_come_back_however_they_are_cut(messages, places):
+def test_messages_are_assembled_for_any_split(messages, places):
     assembler, found = MessageAssembler(300), []
     for piece in cut(b"".join(map(delimited, messages)), places):
         found += assembler.feed(piece)
@@ -177,7 +177,7 @@ def test_messages_come_back_however_they_are_cut(messages, places):
 
 
 @given(st.lists(st.binary(max_size=100), max_size=20))
-def test_what_waits_is_never_more_than_the_limit(pieces):
+def test_unfinished_data_never_exceed_the_limit(pieces):
     assembler = MessageAssembler(150)
     try:
         for piece in pieces:
@@ -203,13 +203,13 @@ IDENTITY = Identity.generate()
     st.text(max_size=50).filter(str.isprintable),
     st.sets(st.text("/abc", max_size=20), max_size=10),
 )
-def test_what_is_told_is_read(agent, protocols):
+def test_identify_messages_are_parsed_as_encoded(agent, protocols):
     message = identify.own_message(IDENTITY, agent, protocols)
     assert identify.parse([message]) == identify.PeerInfo(agent, frozenset(protocols))
 
 
 @given(st.lists(st.binary(max_size=100), max_size=5))
-def test_any_messages_are_read_or_an_error(messages):
+def test_any_identify_messages_are_parsed_or_an_error(messages):
     try:
         info = identify.parse(messages)
     except FormatError:
@@ -218,7 +218,7 @@ def test_any_messages_are_read_or_an_error(messages):
 
 
 @given(st.lists(st.tuples(st.binary(max_size=3000), st.integers(0, 5000))))
-def test_a_queue_returns_what_was_put_in(steps):
+def test_a_queue_returns_bytes_in_order(steps):
     queue, expected = ByteQueue(), b""
     for piece, count in steps:
         queue.push(memoryview(b"x" + piece)[1:])
@@ -232,7 +232,7 @@ def test_a_queue_returns_what_was_put_in(steps):
     assert queue.size == 0
 
 
-def test_small_pieces_do_not_keep_large_ones_alive():
+def test_small_pieces_do_not_keep_their_large_buffers_in_memory():
     queue = ByteQueue()
     for _ in range(1000):
         queue.push(memoryview(bytes(60_000))[:1])

@@ -91,7 +91,7 @@ def test_an_rsa_key_is_that_of_the_specification():
         key.verify(b"message", bytes(512))
 
 
-# Of the specification, and of IPFS's own bootstrap nodes.
+# From the specification and the bootstrap nodes of IPFS.
 TEXTS = [
     "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
     "QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
@@ -101,7 +101,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS[:3])
-def test_both_forms_are_read(text):
+def test_base58_and_cid_forms_are_read(text):
     peer_id = PeerId.parse(text)
     assert str(peer_id) == text
     for base in ("base32", "base36", "base58btc"):
@@ -122,7 +122,7 @@ def test_both_forms_are_read(text):
         "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N/x",
     ],
 )
-def test_what_is_no_peer_id_is_an_error(text):
+def test_an_invalid_peer_id_is_an_error(text):
     with pytest.raises(AddressError, match="not a peer id"):
         PeerId.parse(text)
 
@@ -147,7 +147,7 @@ def test_any_bytes_are_a_key_or_an_error(data):
         key.verify(b"message", b"no signature")
 
 
-def test_each_identity_is_new_and_hides_its_key():
+def test_each_identity_is_new_and_does_not_expose_its_key():
     one, other = Identity.generate(), Identity.generate()
     assert one.peer_id != other.peer_id
     assert str(one.peer_id).startswith("12D3KooW")
