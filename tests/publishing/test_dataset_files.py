@@ -1,4 +1,4 @@
-"""Which file a sample comes from, and what its classes are called, in datasets of torchvision and others."""
+"""The files of samples and the names of classes, in datasets of torchvision and others."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def grey(path):
     return Image.open(path).convert("L")
 
 
-def test_a_loader_of_the_users_keeps_the_files_as_well(folder, tmp_path):
+def test_the_files_of_a_folder_with_a_custom_loader_are_kept(folder, tmp_path):
     dataset = DatasetFolder(folder, grey, extensions=(".jpg", ".png"))
     assert exported(dataset, tmp_path) == files_of(dataset)
 
 
-def test_parts_and_sums_of_folders_keep_their_files(folder, tmp_path):
+def test_subsets_and_concatenations_of_folders_keep_their_files(folder, tmp_path):
     dataset = ImageFolder(folder)
     files = files_of(dataset)
     first = Subset(dataset, [5, 0])
@@ -77,13 +77,13 @@ def test_parts_and_sums_of_folders_keep_their_files(folder, tmp_path):
     assert exported(both, tmp_path) == [files[0], *files, files[5], files[0]]
 
 
-def test_where_files_are_not_kept_the_pixels_are_published_alone(folder, tmp_path):
+def test_images_are_published_as_png_without_keep_files(folder, tmp_path):
     dataset = ImageFolder(folder)
     payloads = exported(dataset, tmp_path, keep_files=False)
     assert all(payload.startswith(b"\x89PNG") for payload in payloads)
 
 
-def test_images_that_a_transform_changes_are_encoded_and_that_is_warned_of(folder, tmp_path):
+def test_images_changed_by_a_transform_are_encoded_with_a_warning(folder, tmp_path):
     dataset = ImageFolder(folder, transform=Resize((8, 8)))
     with pytest.warns(UserWarning, match="An image from a lossy file"):
         payloads = exported(dataset, tmp_path)
@@ -91,19 +91,19 @@ def test_images_that_a_transform_changes_are_encoded_and_that_is_warned_of(folde
 
 
 @pytest.mark.parametrize("transform", [ToTensor(), Compose([np.asarray])])
-def test_lossy_images_that_become_arrays_are_warned_of(folder, tmp_path, transform):
+def test_a_warning_is_issued_for_lossy_images_that_become_arrays(folder, tmp_path, transform):
     with pytest.warns(UserWarning, match="give the transform to the imported dataset"):
         exported(ImageFolder(folder, transform=transform), tmp_path)
 
 
-def test_other_datasets_are_not_warned_of(tmp_path):
+def test_no_warning_is_issued_for_datasets_without_images(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exported([(torch.ones(3), 1), (torch.ones(3), 2)], tmp_path)
 
 
 class Listed(Dataset):  # type: ignore[type-arg]
-    """Like most of torchvision's: a private list of files, images and labels out of it."""
+    """A dataset with a private list of files, as most of torchvision's have."""
 
     def __init__(self, paths):
         self._image_files = paths
@@ -120,7 +120,7 @@ def test_datasets_that_list_their_files_keep_them(folder, tmp_path):
     assert exported(Listed(paths), tmp_path) == files_of(ImageFolder(folder))
 
 
-def test_a_dataset_that_lists_other_files_is_published_as_it_is(folder, tmp_path):
+def test_listed_files_that_differ_from_the_samples_are_not_published(folder, tmp_path):
     paths = [path for path, _ in ImageFolder(folder).samples]
     dataset = Listed(paths)
     lying = [(dataset[i], 0) for i in range(2)]
@@ -141,12 +141,12 @@ class Broken:
 
 
 @pytest.mark.parametrize("dataset", [[1, 2], Broken(), "text", None, Subset(Broken(), [])])  # type: ignore[arg-type]
-def test_datasets_without_files_or_names_have_none(dataset):
+def test_datasets_without_usable_attributes_have_no_files_and_classes(dataset):
     assert file_of(dataset, 0) is None
     assert classes_of(dataset) == {}
 
 
-def test_a_warning_about_classes_that_is_an_error_stops_the_export():
+def test_a_warning_about_classes_can_be_turned_into_an_error():
     dataset = named(classes=[f"class {number}" for number in range(MAX_CLASSES + 1)])
     with pytest.warns(UserWarning, match="are not published"):
         assert classes_of(dataset) == {}
@@ -186,11 +186,11 @@ def named(**attributes):
         (named(features={"a": named(names=["x"]), "b": named(names=["y"])}), {}),
     ],
 )
-def test_names_are_taken_where_a_dataset_has_them_in_a_usable_form(dataset, names):
+def test_names_of_classes_are_read_from_usable_attributes(dataset, names):
     assert classes_of(dataset) == names
 
 
-def test_more_names_than_can_be_published_are_left_out_with_a_warning():
+def test_too_many_names_of_classes_are_left_out_with_a_warning():
     many = named(classes=[str(number) for number in range((1 << 18) + 1)])
     with pytest.warns(UserWarning, match="262,145 classes of Named are not published"):
         assert classes_of(many) == {}
@@ -201,12 +201,12 @@ class _Column:
         self.decode = decode
 
 
-# The feature of Hugging Face is called so; `Image` is Pillow's here.
+# The feature of Hugging Face has this name; `Image` is Pillow's here.
 _ImageColumn = type("Image", (_Column,), {})
 
 
 class HubDataset:
-    """As a dataset of Hugging Face: rows are dicts, and images are decoded from bytes for each access."""
+    """Like a dataset of Hugging Face: rows are dicts, and images are decoded from bytes for each access."""
 
     def __init__(self, files, features=None, turn=0):
         self.files = files
@@ -237,7 +237,7 @@ class HubDataset:
         return {"picture": image.rotate(self.turn) if self.turn else image, "label": index}
 
 
-def test_the_files_that_datasets_of_hugging_face_hold_are_published_byte_for_byte(folder, tmp_path):
+def test_files_in_hugging_face_datasets_are_published_byte_for_byte(folder, tmp_path):
     files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
     dataset = HubDataset(files)
     with warnings.catch_warnings():
@@ -245,12 +245,12 @@ def test_the_files_that_datasets_of_hugging_face_hold_are_published_byte_for_byt
         assert exported(dataset, tmp_path) == files
         assert exported(Subset(dataset, [2, 1]), tmp_path) == [files[2], files[1]]  # type: ignore[arg-type]
     assert exported(dataset, tmp_path, keep_files=False) != files
-    # An image that is not the one of the file is published as it is.
+    # An image that differs from its file is published without the file.
     assert not {*exported(HubDataset(files, turn=90), tmp_path)} & {*files}
 
 
 class _StreamColumn(_Column):
-    """The feature of images: decodes what a row holds."""
+    """The feature of images: decodes the bytes of a row."""
 
     def __init__(self, *, mode=None, decode=True):
         super().__init__(decode=decode)
@@ -266,7 +266,7 @@ _StreamColumn.__name__ = "Image"
 
 
 class HubStream:
-    """As an iterable dataset of Hugging Face: its order depends on the epoch."""
+    """Like an iterable dataset of Hugging Face: its order depends on the epoch."""
 
     def __init__(self, files, feature=None, formatting=None):
         self.files = files
@@ -298,7 +298,7 @@ class HubStream:
 
 
 class MappedStream(HubStream):
-    """As one with a function of `map`, which gets the images decoded, whatever is cast behind it."""
+    """A stream with a function of `map`, which gets decoded images even if the column is cast after it."""
 
     turn = 0
 
@@ -312,7 +312,7 @@ class MappedStream(HubStream):
             yield {"picture": image.rotate(self.turn) if self.turn else image, "label": 0}
 
 
-def test_images_that_functions_of_hugging_face_got_decoded_are_warned_of(folder, tmp_path):
+def test_a_warning_is_issued_for_images_decoded_for_a_map_function(folder, tmp_path):
     files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
     stream = MappedStream(files)
     with warnings.catch_warnings(record=True) as caught:
@@ -326,9 +326,7 @@ def test_images_that_functions_of_hugging_face_got_decoded_are_warned_of(folder,
         exported(stream, tmp_path)
 
 
-def test_the_files_that_a_stream_of_hugging_face_holds_are_published_byte_for_byte(
-    folder, tmp_path
-):
+def test_files_in_hugging_face_streams_are_published_byte_for_byte(folder, tmp_path):
     files = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
     stream = HubStream(files)
     with warnings.catch_warnings():
@@ -336,7 +334,7 @@ def test_the_files_that_a_stream_of_hugging_face_holds_are_published_byte_for_by
         assert exported(stream, tmp_path) == files
         stream.set_epoch(2)
         assert exported(stream, tmp_path) == files[2:] + files[:2]
-    # What is formatted is published as it is yielded.
+    # Formatted rows are published as they are yielded.
     assert exported(HubStream(files, formatting="text"), tmp_path) == []
     # The importer converts the image of the file to the mode of the feature.
     assert exported(HubStream(files, _StreamColumn(mode="L")), tmp_path) == files

@@ -1,4 +1,4 @@
-"""IPNS names are published through a node, for what is exported and for what is there already."""
+"""IPNS names are published through a node, for new exports and for existing CIDs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_name_of_a_key_points_to_the_latest_version(kubo):
     assert second != first
 
 
-def test_only_a_node_has_keys(tmp_path):
+def test_publishing_a_name_through_a_store_without_keys_is_an_error(tmp_path):
     with pytest.raises(AddressError, match=r"has no keys.*API of a node"):
         IPFSDatasetExporter(tmp_path / "store").export_to_ipfs([b"x"], ipns="self")
     assert not (tmp_path / "store" / "pins").exists()
@@ -59,7 +59,7 @@ def node(**answers):
 KEYS = {"Keys": [{"Name": "self", "Id": "12D3KooWBimuSqqCPndvEvjzeK55oKMxkW48JT2XfT1u8phnaWLK"}]}
 
 
-def test_a_name_that_cannot_be_published_says_that_the_dataset_is():
+def test_the_error_of_a_failed_name_states_that_the_dataset_is_published():
     failed = Plan(status=500, body=b'{"Message": "failed to find any peer in table", "Code": 0}')
     pinned = {"Pins": ["x"]}
     missing = Plan(status=500, body=b'{"Message": "block was not found locally", "Code": 0}')
@@ -73,7 +73,7 @@ def test_a_name_that_cannot_be_published_says_that_the_dataset_is():
     assert "is published and pinned, but the name of the key 'self'" in str(caught.value)
 
 
-def test_names_of_nodes_that_write_them_in_base_58_are_read():
+def test_names_of_nodes_in_base58_are_read():
     value = {"Name": KEYS["Keys"][0]["Id"], "Value": f"/ipfs/{ABSENT}"}
     with node(key_list=KEYS, name_publish=value) as server:
         name = publish_name(ABSENT, "self", server.multiaddr)
@@ -92,6 +92,6 @@ def test_names_of_nodes_that_write_them_in_base_58_are_read():
     ],
     ids=str,
 )
-def test_answers_that_are_none_are_typed_errors(answers):
+def test_invalid_answers_of_a_node_are_typed_errors(answers):
     with node(**answers) as server, pytest.raises(TransportError):
         publish_name(ABSENT, "self", server.multiaddr)

@@ -1,4 +1,4 @@
-"""Blocks go out in batches, files are built while they are written, and memory stays flat."""
+"""Blocks are sent in batches, files are built while they are written, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_progress_bar_is_shown_on_request_and_not_in_a_pipe(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
-def test_blocks_go_out_in_bounded_batches_while_the_dataset_is_read():
+def test_blocks_are_sent_in_bounded_batches_while_the_dataset_is_read():
     transport = MemoryTransport()
     seen = []
 
@@ -67,7 +67,7 @@ def test_a_transport_that_fails_ends_the_export_early_with_its_error():
     assert upload_threads() == []
 
 
-def test_an_iterator_that_fails_on_the_way_ends_the_export_with_its_error():
+def test_an_iterator_that_fails_ends_the_export_with_its_error():
     def samples():
         for i in range(40):
             yield bytes([i]) * (1 << 20)
@@ -80,7 +80,7 @@ def test_an_iterator_that_fails_on_the_way_ends_the_export_with_its_error():
     assert upload_threads() == []
 
 
-def test_pieces_are_written_at_once_and_a_closed_file_takes_none():
+def test_pieces_are_written_at_once_and_not_to_a_closed_file():
     blocks: dict[CID, bytes] = {}
     file = TreeSink(PROFILE, blocks.__setitem__).create("a")
     file.writelines([b"four", bytearray(b"five"), memoryview(b"six")])
@@ -92,7 +92,7 @@ def test_pieces_are_written_at_once_and_a_closed_file_takes_none():
 
 
 class Meeting(MemoryTransport):
-    """Stores a batch when as many threads as should be at once are here with one."""
+    """Stores batches once `at_once` threads have one at the same time."""
 
     def __init__(self, concurrency, at_once):
         super().__init__()
@@ -107,7 +107,7 @@ class Meeting(MemoryTransport):
 
 
 @pytest.mark.parametrize(("concurrency", "at_once"), [(1, 1), (2, 2), (8, 2)])
-def test_two_batches_are_under_way_where_the_transport_takes_two(concurrency, at_once):
+def test_two_batches_are_sent_at_once_if_the_transport_allows_it(concurrency, at_once):
     transport = Meeting(concurrency, at_once)
     blocks = {make_cid(data, RAW): data for data in (bytes([i]) * 100 for i in range(12))}
     with closing(BlockUpload(transport, batch_bytes=200)) as upload:
@@ -118,7 +118,7 @@ def test_two_batches_are_under_way_where_the_transport_takes_two(concurrency, at
 
 
 class LastRefusing(MemoryTransport):
-    """Takes all but one batch, whichever is the one with a block."""
+    """Stores every batch except the one that contains a given block."""
 
     def __init__(self, cid):
         super().__init__()
@@ -131,7 +131,7 @@ class LastRefusing(MemoryTransport):
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_no_failure_of_a_batch_is_lost(number):
+def test_the_failure_of_any_batch_is_raised(number):
     blocks = [(make_cid(data, RAW), data) for data in (bytes([i]) * 100 for i in range(6))]
     with closing(BlockUpload(LastRefusing(blocks[number][0]), batch_bytes=100)) as upload:
         with pytest.raises(TransportError, match="disk is full"):
@@ -140,7 +140,7 @@ def test_no_failure_of_a_batch_is_lost(number):
 
 
 class Failing(MemoryTransport):
-    """Fails in a way that is worth another try, and records how much time there was."""
+    """Raises a retryable error, and records the time that was left."""
 
     def __init__(self):
         super().__init__()
@@ -151,7 +151,7 @@ class Failing(MemoryTransport):
         raise TransportError("busy", retryable=True)
 
 
-def test_a_batch_has_a_deadline_over_all_its_tries():
+def test_all_attempts_of_a_batch_share_one_deadline():
     transport = Failing()
     block = b"a" * 100
     with closing(BlockUpload(transport, batch_bytes=100, retries=1000, deadline=1.0)) as upload:
@@ -167,7 +167,7 @@ def _send_all(upload, blocks):
     upload.finish()
 
 
-def test_closing_an_upload_drops_what_was_not_sent():
+def test_closing_an_upload_drops_unsent_blocks():
     transport = MemoryTransport()
     upload = BlockUpload(transport)
     upload.emit(CID.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"), b"")
@@ -175,7 +175,7 @@ def test_closing_an_upload_drops_what_was_not_sent():
     assert transport.blocks == {}
 
 
-def test_a_sink_has_one_file_open_and_each_path_once():
+def test_a_sink_allows_one_open_file_and_each_path_once():
     sink = TreeSink(PROFILE, lambda cid, block: None)
     file = sink.create("a")
     with pytest.raises(ExportError, match="'a' is still open"):
@@ -224,7 +224,7 @@ print((run(300) - before) // 1024)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read as Linux tells it")
-def test_exporting_300_mb_takes_flat_memory():
+def test_the_memory_of_an_export_does_not_grow_with_its_size():
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{FLAT}"
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)

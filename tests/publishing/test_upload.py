@@ -1,4 +1,4 @@
-"""Only what a store lacks is sent; what was lost is sent again; a failure says how far it got."""
+"""Only missing blocks are sent; removed ones are sent again; an error states how much was stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLOCKS = [(make_cid(data, RAW), data) for data in (b"%03d" % i * 100 for i in ra
 
 
 class Asked(MemoryTransport):
-    """Records what it was asked for and what it was sent."""
+    """Records the blocks that were looked up and those that were sent."""
 
     concurrency = 1
 
@@ -53,7 +53,7 @@ def upload(transport, blocks, batch_bytes=6000, **options):
     return sending.count
 
 
-def test_what_is_there_is_not_sent_again():
+def test_stored_blocks_are_not_sent_again():
     transport = Asked()
     upload(transport, BLOCKS)
     transport.sent.clear()
@@ -65,7 +65,7 @@ def test_what_is_there_is_not_sent_again():
 
 
 @pytest.mark.parametrize("there", [[7], [0, 199], range(50), range(150, 200), range(0, 200, 9)])
-def test_the_lacking_ones_are_sent_in_their_order(there):
+def test_missing_blocks_are_sent_in_order(there):
     transport = Asked()
     transport.put_blocks([BLOCKS[number] for number in there])
     transport.sent.clear()
@@ -73,18 +73,18 @@ def test_the_lacking_ones_are_sent_in_their_order(there):
     assert transport.blocks == {cid.multihash: block for cid, block in BLOCKS}
     wanted = [cid for number, (cid, _) in enumerate(BLOCKS) if number not in there]
     assert [cid for cid in transport.sent if cid in wanted] == wanted
-    # At most the blocks of one batch in which none was found are sent though they are there.
+    # At most one batch, in which no block was found, is sent although its blocks are stored.
     assert len(transport.sent) - len(wanted) <= 20
     assert count.sent_blocks == len(transport.sent)
 
 
-def test_data_that_are_new_are_looked_for_only_here_and_there():
+def test_only_some_of_the_new_blocks_are_looked_up():
     transport = Asked()
     upload(transport, BLOCKS)
     assert len(transport.asked) < 20 + 180 / 6
 
 
-def test_a_store_that_cannot_tell_is_sent_everything_and_not_asked_again(caplog):
+def test_every_block_is_sent_after_a_failed_lookup(caplog):
     class CannotTell(Asked):
         def lacking(self, blocks):
             super().lacking(blocks)
@@ -110,7 +110,7 @@ class Full(MemoryTransport):
         super().put_blocks(blocks)
 
 
-def test_a_failure_says_how_far_it_got_and_what_to_do():
+def test_the_error_of_an_upload_states_the_stored_bytes_and_advice():
     with pytest.raises(TransportError) as caught:
         upload(Full(), BLOCKS)
     assert str(caught.value) == (
@@ -120,7 +120,7 @@ def test_a_failure_says_how_far_it_got_and_what_to_do():
     assert caught.value.final
 
 
-def test_a_store_that_keeps_nothing_unfinished_is_not_said_to():
+def test_the_error_states_that_nothing_is_kept_if_the_store_keeps_no_blocks():
     class FullFile(Full):
         keeps_blocks = False
 
@@ -132,7 +132,7 @@ def test_a_store_that_keeps_nothing_unfinished_is_not_said_to():
     )
 
 
-def test_a_failure_that_may_pass_says_what_to_do_though_nothing_is_stored():
+def test_a_retryable_error_with_nothing_stored_contains_advice():
     class Gone(MemoryTransport):
         def put_blocks(self, blocks):
             raise TransportError("memory: reset by peer", retryable=True)
@@ -149,7 +149,7 @@ def samples(count=40):
 
 
 class Forgetful(MemoryTransport):
-    """Removes what is not pinned, as garbage collection does, before the first pins."""
+    """Removes unpinned blocks before the first pins, as garbage collection does."""
 
     def __init__(self, losses):
         super().__init__()
@@ -168,7 +168,7 @@ def run(transport, data, **more):
     return publish(TarShards(ExporterOptions()).export, iter(data), transport, PROFILE, **more)
 
 
-def test_what_was_removed_in_the_meantime_is_sent_again(caplog):
+def test_blocks_removed_before_pinning_are_sent_again(caplog):
     transport, count = Forgetful(1), UploadCount()
     root = run(transport, samples(), again=lambda: iter(samples()), count=count)
     assert transport.pinned == [root]
@@ -181,7 +181,7 @@ def test_what_was_removed_in_the_meantime_is_sent_again(caplog):
 
 
 @pytest.mark.parametrize("again", [None, lambda: iter(samples())])
-def test_what_is_removed_again_and_again_is_an_error_and_never_a_dataset_with_holes(again):
+def test_repeated_removal_of_blocks_is_an_error_and_nothing_is_pinned(again):
     transport = Forgetful(99)
     with pytest.raises(
         ObjectNotFoundError, match=r"not found locally\. Blocks were removed.*again"
@@ -190,7 +190,7 @@ def test_what_is_removed_again_and_again_is_an_error_and_never_a_dataset_with_ho
     assert transport.pinned == []
 
 
-def test_an_export_tells_what_was_there_in_log_bar_and_attribute(tmp_path, capsys, caplog):
+def test_log_bar_and_attribute_state_the_bytes_already_stored(tmp_path, capsys, caplog):
     caplog.set_level(logging.INFO)
     exporter = IPFSDatasetExporter(tmp_path / "store", progress=True)
     cid = exporter.export_to_ipfs(samples(6))
@@ -204,7 +204,7 @@ def test_an_export_tells_what_was_there_in_log_bar_and_attribute(tmp_path, capsy
     assert pickle.loads(pickle.dumps(exporter)).export_to_ipfs(samples(6)) == cid
 
 
-def test_the_bar_shows_bytes_while_it_runs(capsys):
+def test_the_progress_bar_shows_the_uploaded_bytes(capsys):
     from ipfs_dataset_core.publishing.dataset_samples import samples_of
 
     assert list(
@@ -214,7 +214,7 @@ def test_the_bar_shows_bytes_while_it_runs(capsys):
 
 
 @pytest.mark.parametrize("name", ["store", "a.car"])
-def test_a_full_disk_is_a_typed_error_and_a_rerun_goes_on(tmp_path, monkeypatch, name):
+def test_a_full_disk_is_a_typed_error_and_a_rerun_continues(tmp_path, monkeypatch, name):
     exporter = IPFSDatasetExporter(tmp_path / name)
     left = 10 << 20
     really_write = os.write
@@ -227,7 +227,7 @@ def test_a_full_disk_is_a_typed_error_and_a_rerun_goes_on(tmp_path, monkeypatch,
         return really_write(descriptor, data)
 
     class Full:
-        """Stands for the file of a `.car`, which writes several pieces at once."""
+        """Replaces the file of a `.car`, which writes several pieces at once."""
 
         def __init__(self, file):
             self.file = file
@@ -254,7 +254,7 @@ def test_a_full_disk_is_a_typed_error_and_a_rerun_goes_on(tmp_path, monkeypatch,
 
 
 class Hanging(MemoryTransport):
-    """Takes the first batch, and then does not come back before it is released, whatever the deadline."""
+    """Stores the first batch; later calls block until they are released, whatever the deadline."""
 
     def __init__(self, concurrency):
         super().__init__()
@@ -268,7 +268,7 @@ class Hanging(MemoryTransport):
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_store_that_hangs_ends_an_upload_by_the_deadline(monkeypatch, concurrency):
+def test_an_upload_to_a_store_that_hangs_ends_by_the_deadline(monkeypatch, concurrency):
     monkeypatch.setattr("ipfs_dataset_core.publishing.upload.GRACE_SECONDS", 0.1)
     transport = Hanging(concurrency)
     words = r"within deadline=0\.2 seconds: .*[0-9]\.0 kB of the .* run the export again"
@@ -281,7 +281,7 @@ def test_a_store_that_hangs_ends_an_upload_by_the_deadline(monkeypatch, concurre
         transport.released.set()
 
 
-def test_closing_an_upload_that_failed_waits_for_no_batch_that_hangs(monkeypatch):
+def test_closing_an_upload_does_not_wait_for_a_batch_that_hangs(monkeypatch):
     monkeypatch.setattr("ipfs_dataset_core.publishing.upload.GRACE_SECONDS", 0.1)
     transport = Hanging(2)
     try:
@@ -294,7 +294,7 @@ def test_closing_an_upload_that_failed_waits_for_no_batch_that_hangs(monkeypatch
         transport.released.set()
 
 
-def test_a_batch_is_stored_though_the_system_refuses_a_thread(monkeypatch):
+def test_a_batch_is_stored_if_no_thread_can_be_started(monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")
 
