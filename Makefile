@@ -24,6 +24,9 @@ ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11))'),Tr
 CONTRIB := $(filter-out contrib/ipfs-dataset-zarr,$(CONTRIB))
 endif
 
+# Many tests wait for a time-out or for another process: three processes keep two cores busy.
+TEST_PROCESSES = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() * 3 + 1) // 2)')
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types docs bench clean
 
@@ -34,7 +37,7 @@ demo: $(VENV)/.has-demo ## Exports a small dataset to the embedded store, stream
 	$(BIN)/python -u examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.has-test ## Runs all tests; those with real nodes where there are any
-	$(BIN)/python -u -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -u -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.has-lint ## Checks style and format
 	$(BIN)/ruff check .
