@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
@@ -150,11 +151,31 @@ class StreamIterator:
             try:
                 self._record = self._stream.begin(loaded=loaded)
                 self._samples = self._record.reading.read(self._record.taken)
+                if loaded and get_worker_info() is not None:
+                    self._samples = self._with_first(self._record, self._samples)
             except IPFSDatasetError as error:
                 if get_worker_info() is None:
                     raise
                 # A persistent worker reports errors to its loader only while fetching samples.
                 self._samples = _failed(error)
+
+    def _with_first(self, record: Record, samples: Iterator[Any]) -> Iterator[Any]:
+        """Reads the first sample now; if there is none, this worker has finished its part of the epoch.
+
+        The state of a worker that yielded its last batch does not contain that it was the last one. After
+        loading the states of an ended epoch, a `StatefulDataLoader` starts the workers of the next epoch at
+        once. All of these must find that the epoch is finished; otherwise some read it again.
+        """
+        try:
+            first = next(samples, _END)
+            if first is _END:
+                record.check_began()
+        except Exception:  # noqa: BLE001 - raised again when the sample is needed
+            return record.reading.read(record.taken)
+        if first is not _END:
+            return chain((first,), samples)
+        self._stream.finish(record)
+        return iter(())
 
     def __iter__(self) -> Self:
         return self
@@ -462,7 +483,10 @@ class ResumableStream(IterableDataset[Any]):
             and last.taken - last.began > (self._batch or 1)
         ):
             progress.was_read()
-        iteration = progress.begin(self._total() if progress.start else None)
+        iteration = progress.begin(
+            self._total() if progress.start else None,
+            resumed=self._resume.place if loaded and self._resume is not None else None,
+        )
         if iteration.again and self._depends_on_epoch:
             warn_user(
                 f"Epoch {iteration.epoch} is read again in the same order: call set_epoch before each epoch",

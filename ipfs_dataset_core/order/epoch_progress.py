@@ -169,11 +169,13 @@ class EpochProgress:
         self._numbers[_READERS] = torch.tensor(readers)
         self._numbers[_EPOCH] = epoch
 
-    def begin(self, total: int | None) -> Iteration:
+    def begin(self, total: int | None, resumed: tuple[int, int] | None = None) -> Iteration:
         """Begins an iteration in this process.
 
         Args:
             total: Number of places of the epoch; None if unknown.
+            resumed: Epoch and place of the state of this worker, which was loaded just now; the other workers
+                may already have finished that epoch, and begun the next one. None in other cases.
         """
         numbers = self._numbers.tolist()
         epoch, start, done = numbers[_EPOCH], numbers[_START], _is_finished(numbers)
@@ -181,12 +183,14 @@ class EpochProgress:
             done = not numbers[_PINNED]  # the state of an epoch's end was loaded
         epoch += done and not numbers[_PINNED]
         start = 0 if done else start
+        if resumed is not None:
+            epoch, start = resumed
         info = get_worker_info()
         worker = 0 if info is None else info.id % _SLOTS
         if info is not None:
             key = self._key(info.seed - info.id)
             found = _begun(numbers[_BEGUN:], key, epoch)
-            if found is not None and found >= epoch:
+            if found is not None and found >= epoch and resumed is None:
                 start = self.start if found == numbers[_EPOCH] else 0
                 epoch = found
             self._numbers[_START] = start

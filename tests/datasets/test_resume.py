@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from itertools import chain, islice
@@ -361,6 +362,42 @@ def test_an_epoch_that_is_not_set_is_counted(store, objects):
         other = IPFSIterableDataset(objects, store.address, shuffle_blocks=True, batch_size=4)
         other.set_epoch(epoch)
         assert list(other) == flat(orders[epoch])
+
+
+@pytest.mark.parametrize("batch", [4, 8, 60])
+@pytest.mark.parametrize("kind", ["in order", "shuffled blocks", "buffered", "numbers"])
+def test_workers_that_load_the_states_of_an_ended_epoch_have_finished_it(
+    store, objects, kind, batch
+):
+    # A StatefulDataLoader starts the workers of the next epoch while those that loaded the states still run.
+    reference = made(store, objects, kind, batch)
+    epochs = []
+    for seed in range(2):
+        parts = []
+        for worker in range(2):
+            with as_reader(0, 1, worker, 2, seed):
+                parts.append(list(reference))
+        epochs.append(parts)
+    ended, states = made(store, objects, kind, batch), []
+    for worker, part in enumerate(epochs[0]):
+        with as_reader(0, 1, worker, 2, seed=2):
+            samples = iter(ended)
+            # The state of the last batch, after which the loader asked only the second worker for another.
+            assert list(islice(samples, len(part))) == part
+            if worker == 1:
+                assert next(samples, None) is None
+            states.append(samples.state_dict())
+    later, running = made(store, objects, kind, batch), []
+    for worker in (1, 0):
+        with as_reader(0, 1, worker, 2, seed=2):
+            forked = copy.copy(later)
+            forked.load_state_dict(states[worker])
+            running.append(iter(forked))
+            running[-1].load_state_dict(states[worker])
+    for worker in range(2):
+        with as_reader(0, 1, worker, 2, seed=3):
+            assert list(copy.copy(later)) == epochs[1][worker]
+    assert [next(samples, None) for samples in running] == [None, None]
 
 
 @pytest.mark.filterwarnings("ignore:Epoch 0 is read again")
