@@ -211,7 +211,7 @@ def _message(error: Exception) -> str:
     name = getattr(error, "filename", None)
     if isinstance(error, OSError) and isinstance(name, (str, bytes)) and error.strerror:
         return f"{os.fsdecode(name)!r}: {error.strerror}"
-    if isinstance(error, FileNotFoundError) and name is None:
+    if type(error) is FileNotFoundError and name is None:
         return "the current folder does not exist any more: change to another one"
     if type(error) is OSError and error.strerror:
         # Files have names, so this is standard output.
