@@ -87,9 +87,8 @@ class _Command(_Parser):
     def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
         self._add_arguments()
         found, unknown = super().parse_known_args(*arguments, **named)
-        if (
-            unknown
-        ):  # with the usage of this command, where argparse would print that of the whole program
+        if unknown:
+            # argparse itself would print the usage of the whole program.
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown
 

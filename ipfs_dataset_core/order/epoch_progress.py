@@ -189,8 +189,8 @@ class EpochProgress:
         worker = 0 if info is None else info.id % _SLOTS
         if info is not None:
             key = self._key(info.seed - info.id)
-            found = _begun(numbers[_BEGUN:], key, epoch)
-            if found is not None and found >= epoch and resumed is None:
+            found = None if resumed else _begun(numbers[_BEGUN:], key, epoch)
+            if found is not None and found >= epoch:
                 start = self.start if found == numbers[_EPOCH] else 0
                 epoch = found
             self._numbers[_START] = start
